@@ -1,0 +1,41 @@
+# Every target makes .venv ready by itself; PYTHON=/path/to/python3 picks the interpreter.
+#
+#   make demo [ARGS="--boards 8 --rate 0"]   a whole cluster on this machine
+#   make test [ARGS="tests/unit -k offers"]  every test but the soaks
+#   make lint                                style, layers, types
+#   make format                              lets ruff write
+#   make bench [ARGS="transfer"]             measures, side by side with nginx and curl where they are installed
+#   make clean                               removes .venv and caches
+
+SHELL = /bin/sh
+ARGS =
+.PHONY: demo test lint format bench clean runtime dev
+
+demo: runtime
+	@.venv/bin/boardwright demo $(ARGS)
+
+test: dev
+	@.venv/bin/python -m pytest -m "not soak" $(ARGS)
+
+lint: dev
+	@.venv/bin/ruff check --quiet .
+	@.venv/bin/ruff format --check --quiet .
+	@.venv/bin/lint-imports --no-logo
+	@.venv/bin/mypy
+
+format: dev
+	@.venv/bin/ruff check --quiet --fix .
+	@.venv/bin/ruff format --quiet .
+
+bench: dev
+	@.venv/bin/python -m bench $(ARGS)
+
+runtime:
+	@sh tools/bootstrap runtime
+
+dev:
+	@sh tools/bootstrap dev
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

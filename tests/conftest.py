@@ -1,0 +1,27 @@
+"""What all tests share: in CI a test that skips itself for lack of root or multicast is a failure.
+
+CI has both, so such a skip would silently drop a test. A test that needs one says so in the reason of its skip
+("needs root", "needs multicast").
+"""
+
+import os
+import re
+from collections.abc import Generator
+
+import pytest
+
+_NO_SKIP = os.environ.get("BOARDWRIGHT_NO_SKIP") == "1"
+_NEEDS = re.compile(r"\b(root|multicast)\b", re.IGNORECASE)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if _NO_SKIP and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if _NEEDS.search(reason):
+            report.outcome = "failed"
+            report.longrepr = f"{item.nodeid} was skipped, which CI does not allow: {reason}"
+    return report
