@@ -1,0 +1,1 @@
+"""Configuration: fragments (TOML and drop-ins) are read once, checked, frozen and passed in."""

@@ -1,0 +1,58 @@
+"""The settings of the programs as frozen structs: what a checked configuration becomes.
+
+Paths are absolute, sizes and rates are in bytes and bytes per second (0: no limit), addresses are (host, port).
+Nothing reads the environment or a file after this.
+"""
+
+from pathlib import Path
+
+import msgspec
+
+from boardwright.model.inventory import Board
+from boardwright.model.location import Location
+
+Address = tuple[str, int]
+
+
+class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """`interfaces` are names or addresses; `unicast` is the list of addresses that also get every request."""
+
+    name: str
+    interfaces: tuple[str, ...]
+    multicast: Address | None
+    unicast: tuple[Address, ...] = ()
+    trust: Path
+
+
+class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """`download` caps bytes per second; `period` is the mean time in seconds between unprompted requests."""
+
+    cluster: ClusterSettings
+    board: Board
+    root: Path
+    state_dir: Path
+    relay_enabled: bool
+    relay_listen: Address | None
+    download: int = 0
+    relay: int = 0
+    store_quota: int = 0
+    period: float = 300.0
+
+
+class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """`engine` is the engine's URL with the path made absolute; `inventory` a cluster.toml to take in, if any."""
+
+    cluster: ClusterSettings
+    id: str
+    location: Location
+    listen: Address
+    blob_listen: Address
+    data_dir: Path
+    engine: str
+    peers: tuple[Address, ...] = ()
+    inventory: Path | None = None
+    per_board: int = 0
+    total: int = 0
+    inter_chassis: int = 0
+    admission: int = 64
+    store_quota: int = 0

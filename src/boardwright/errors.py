@@ -1,0 +1,58 @@
+"""Errors of Boardwright. The type says what to do next, the message says what we were doing.
+
+Rules:
+
+* The message is one sentence that names the file, field or peer and the value; the cause is chained
+  with ``raise ... from``, never pasted in.
+* ``hint`` is one sentence that tells the operator what to do; it may be missing.
+* ``exit_code`` is the documented exit code of the commands (0 done, 1 failed, 2 wrong usage, 3 refused,
+  4 no server answered).
+* Normal outcomes are values, not errors.
+"""
+
+from typing import ClassVar
+
+
+class BoardwrightError(Exception):
+    """Something failed; base of every error that Boardwright raises on purpose (exit code 1)."""
+
+    exit_code: ClassVar[int] = 1
+    retry: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class FailedError(BoardwrightError):
+    """The work itself failed: a download, a deployment, a health check (exit code 1)."""
+
+
+class UsageError(BoardwrightError):
+    """Arguments, configuration, manifest or inventory are wrong; nothing was done (exit code 2)."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class RefusedError(BoardwrightError):
+    """Allowed syntax, forbidden act: immutable version, stale plan, existing folder (exit code 3)."""
+
+    exit_code: ClassVar[int] = 3
+
+
+class UnreachableError(BoardwrightError):
+    """No server answered; the same call may succeed later (exit code 4)."""
+
+    exit_code: ClassVar[int] = 4
+    retry: ClassVar[bool] = True
+
+
+class ConflictError(BoardwrightError):
+    """A compare-and-set lost against another writer: read again and decide anew."""
+
+    exit_code: ClassVar[int] = 3
+    retry: ClassVar[bool] = True
+
+
+class MalformedError(BoardwrightError):
+    """Bytes from a peer, an archive or a disk break their format; count and drop them."""

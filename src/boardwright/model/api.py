@@ -1,0 +1,146 @@
+"""Bodies of the HTTP API that are not reports: what the commands send and what servers answer.
+
+``boards``, ``servers`` and ``software`` are the stable JSON of ``docs/json.md``; every other struct may grow
+fields. An error is answered as ``Problem`` with the HTTP status 4xx or 5xx.
+
+====== ================================== ============================ ==========================================
+method path                               body                         answer
+====== ================================== ============================ ==========================================
+GET    /v1/health                                                      Health (any server, engine up or down)
+GET    /v1/plan/boards/ID                                              BoardPlan (any server, from its own disk)
+POST   /v1/reports                        list of BoardReport          202 (any server passes them to the active)
+GET    /v1/boards, /v1/boards/ID                                       BoardList (one board: list of one, or 404)
+GET    /v1/boards/ID/explanations                                      list of Explanation
+GET    /v1/servers                                                     ServerList
+GET    /v1/software, /v1/software/GROUP                                SoftwareList
+POST   /v1/blobs/missing                  list of SHA-256 (hex)        those that the server lacks
+PUT    /v1/blobs/SHA256                   the bytes                    201, or 422 if the bytes are others
+POST   /v1/versions                       the manifest's bytes         201 VersionSummary, 200 if it was there
+                                                                       already, 409 if the name has other content
+POST   /v1/deployments                    DeploymentRequest            Deployment (dry run: nothing changes)
+GET    /v1/rollouts, /v1/rollouts/ID                                   RolloutList
+====== ================================== ============================ ==========================================
+
+Everything but health, plan and reports is answered by the active; a standby answers 307 to the active's URL, or
+503 when it knows no active.
+"""
+
+import msgspec
+
+from boardwright.model.report import GroupReport
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """Why a call was not done; `exit_code` is what a command should end with."""
+
+    error: str
+    hint: str | None = None
+    exit_code: int = 1
+
+
+class Health(msgspec.Struct, frozen=True):
+    """`engine` is '' when changes are taken, else why not; `release` is Boardwright's version."""
+
+    server: str
+    cluster: str
+    role: str  # "active" or "standby"
+    generation: int
+    release: str
+    engine: str = ""
+    active: str | None = None
+
+
+class BoardStatus(msgspec.Struct, frozen=True):
+    """`seen` is the age in seconds of the last word from the board, None if never heard."""
+
+    id: str
+    chassis: str
+    slot: str
+    type: str
+    generation: int
+    seen: float | None
+    groups: dict[str, GroupReport]
+
+
+class BoardList(msgspec.Struct, frozen=True):
+    boards: tuple[BoardStatus, ...]
+
+
+class ServerStatus(msgspec.Struct, frozen=True):
+    """`health` is "healthy", "preparing", "silent" or a sentence; `versions` are "group version variant" names
+    held completely; `bytes_served` counts granted ranges."""
+
+    id: str
+    chassis: str
+    slot: str
+    role: str
+    health: str
+    epoch: int
+    generation: int
+    versions: tuple[str, ...]
+    bytes_served: int
+
+
+class ServerList(msgspec.Struct, frozen=True):
+    servers: tuple[ServerStatus, ...]
+
+
+class VersionSummary(msgspec.Struct, frozen=True):
+    group: str
+    version: str
+    variant: str
+    manifest: str
+    size: int
+    published: float
+
+
+class SoftwareList(msgspec.Struct, frozen=True):
+    software: tuple[VersionSummary, ...]
+
+
+class DeploymentRequest(msgspec.Struct, frozen=True):
+    """`selectors` as the operator typed them; a selector that matches nothing is an error."""
+
+    group: str
+    version: str
+    selectors: tuple[str, ...] = ()
+    strategy: str = "all-at-once"
+    dry_run: bool = False
+
+
+class PlanChange(msgspec.Struct, frozen=True):
+    """One board's step; `reason` is empty if the board will change, else why it will not."""
+
+    board: str
+    group: str
+    before: str | None
+    after: str | None
+    reason: str = ""
+
+
+class Deployment(msgspec.Struct, frozen=True):
+    """`rollout` is None for a dry run."""
+
+    rollout: str | None
+    generation: int
+    changes: tuple[PlanChange, ...]
+
+
+class RolloutStatus(msgspec.Struct, frozen=True):
+    """`state` is "running", "done" or "failed"; the counts are boards."""
+
+    id: str
+    group: str
+    version: str
+    selectors: tuple[str, ...]
+    strategy: str
+    generation: int
+    state: str
+    boards: int
+    confirmed: int
+    failed: int
+    reasons: dict[str, str] = {}
+
+
+class RolloutList(msgspec.Struct, frozen=True):
+    rollouts: tuple[RolloutStatus, ...]

@@ -1,0 +1,1 @@
+"""Replicated state behind one small interface; see ``kv`` for the rules."""

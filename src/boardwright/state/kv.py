@@ -1,0 +1,81 @@
+"""The interface to replicated state (design section 8).
+
+Rules:
+
+* Keys are text with slashes, values are bytes. The store as a whole has one **revision** that grows by one with
+  every commit; an entry carries the revision of its last change.
+* Every change is a transaction: it holds its compares (key -> expected revision, 0 for "not there") or changes
+  nothing and raises ConflictError. There is no unconditional write.
+* ``watch`` returns the changes after a revision, in order and without gaps, or raises Compacted if the store no
+  longer knows them: then read the range again and watch from its revision.
+* All methods block and are safe to call from several threads. Trouble with the engine is EngineError.
+* Leases are not an engine's feature here: ``state/lease.py`` builds them out of compare-and-set.
+"""
+
+from typing import Protocol
+
+import msgspec
+
+from boardwright.errors import BoardwrightError
+
+
+class EngineError(BoardwrightError):
+    """The engine did not take or answer the call; whether a commit took effect is unknown."""
+
+    retry = True
+
+
+class CompactedError(BoardwrightError):
+    """The changes after the given revision are no longer known; read again."""
+
+    retry = True
+
+
+class Entry(msgspec.Struct, frozen=True):
+    key: str
+    value: bytes
+    revision: int
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """All entries below a prefix, sorted by key, at `revision` of the store."""
+
+    entries: tuple[Entry, ...]
+    revision: int
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One change; `value` None is a deletion."""
+
+    key: str
+    value: bytes | None
+    revision: int
+
+
+class Transaction(msgspec.Struct, frozen=True):
+    """`compares`: key -> revision that its entry must have (0: must not exist). `puts`: value None deletes."""
+
+    compares: dict[str, int]
+    puts: dict[str, bytes | None]
+
+
+class KV(Protocol):
+    """The five calls that every engine offers."""
+
+    def get(self, key: str) -> Entry | None: ...
+
+    def range(self, prefix: str) -> Snapshot: ...
+
+    def commit(self, transaction: Transaction) -> int:
+        """Apply and return the new revision; ConflictError if a compare does not hold."""
+        ...
+
+    def watch(self, prefix: str, after: int, timeout: float) -> tuple[Change, ...]:
+        """Changes below `prefix` with a revision > `after`; waits up to `timeout` seconds, () if none came."""
+        ...
+
+    def health(self) -> str:
+        """'' if the engine takes changes, else one sentence that says what is wrong."""
+        ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,63 @@
+"""Which records the cluster keeps in its replicated state, and their keys.
+
+Only transitions are state: heartbeats and progress stay in the servers' memory. Every record is JSON of the struct
+named here (msgspec, keys sorted) and carries what a later release needs to read it back.
+"""
+
+import msgspec
+
+from boardwright.model.policy import Selector
+
+LEASE = "lease/active"  # LeaseRecord
+POLICY = "policy"  # model.policy.Policy
+PLAN = "plan"  # model.plan.Plan
+BOARDS = "boards/"  # + board id: model.inventory.Board
+SERVERS = "servers/"  # + server id: ServerRecord
+CATALOG = "catalog/"  # + group/version/variant: CatalogRecord
+ROLLOUTS = "rollouts/"  # + rollout id: RolloutRecord
+
+
+class LeaseRecord(msgspec.Struct, frozen=True):
+    """Who is active; `epoch` grows by one with every new holder, `beat` with every renewal."""
+
+    holder: str
+    epoch: int
+    beat: int = 0
+
+
+class ServerRecord(msgspec.Struct, frozen=True):
+    """A server announces itself when it starts; URLs without a slash at the end."""
+
+    id: str
+    chassis: str
+    slot: str
+    api: str
+    blobs: str
+    release: str
+
+
+class CatalogRecord(msgspec.Struct, frozen=True):
+    """A published version; `published` is seconds since the epoch, for people only."""
+
+    group: str
+    version: str
+    variant: str
+    manifest: str
+    size: int
+    published: float
+
+
+class RolloutRecord(msgspec.Struct, frozen=True):
+    """The way from one policy to the next; `generation` is the plan that began it."""
+
+    id: str
+    group: str
+    version: str
+    selectors: tuple[Selector, ...]
+    strategy: str
+    generation: int
+    started: float
+
+
+def catalog_key(group: str, version: str, variant: str) -> str:
+    return f"{CATALOG}{group}/{version}/{variant}"
