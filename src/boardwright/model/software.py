@@ -181,13 +181,13 @@ def check_manifest(manifest: Manifest) -> None:
     directories = {entry.path for entry in manifest.directories}
     seen: set[str] = set()
     links = {entry.path for entry in manifest.files if entry.link is not None}
-    for entry in (*manifest.directories, *manifest.files):
-        check_path(entry.path)
-        if entry.path in seen:
-            raise MalformedError(f"path {entry.path!r} stands twice in the manifest")
-        seen.add(entry.path)
-        if entry.mode & ~0o7777:
-            raise MalformedError(f"path {entry.path!r} has mode {entry.mode:#o}, permission bits are at most 0o7777")
+    for path, mode in [(d.path, d.mode) for d in manifest.directories] + [(f.path, f.mode) for f in manifest.files]:
+        check_path(path)
+        if path in seen:
+            raise MalformedError(f"path {path!r} stands twice in the manifest")
+        seen.add(path)
+        if mode & ~0o7777:
+            raise MalformedError(f"path {path!r} has mode {mode:#o}, permission bits are at most 0o7777")
     for entry in manifest.files:
         _check_file(entry, manifest.blobs)
         for parent in _parents(entry.path):
