@@ -1,0 +1,86 @@
+"""What a server answers to a version request (M2, M7; design section 3).
+
+Rules:
+
+* One offer per request; it says where the server sits, how loaded it is, how new its plan is and how to get files.
+* For each group that the request names and the server's plan knows for that board: the planned version, with what
+  the server has of it. For each manifest that the board already wants (``want``) and the server knows: the same,
+  marked as not planned. So a server with an old plan still serves the version that the board knows it needs.
+* What is not held completely is never offered as such: only the catalogue of holdings says ``ALL``.
+* An offer without groups is still an answer: the board need not wait for this server any longer.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from boardwright.model.location import Location
+from boardwright.model.plan import BoardPlan
+from boardwright.protocol.messages import GroupOffer, GroupQuery, Holding, Offer, Request
+
+
+class Catalogued(msgspec.Struct, frozen=True):
+    """One version that the server knows: its name, what the server has of it, and for a part the pieces' bitmap."""
+
+    version: str
+    holding: Holding
+    pieces: bytes = b""
+
+
+class ServerFacts(msgspec.Struct, frozen=True):
+    """Who and where the server is; `api` and `blobs` are base URLs without a slash at the end."""
+
+    cluster: str
+    server: str
+    location: Location
+    api: str
+    blobs: str
+    relay: bool = False
+
+
+def answer(
+    request: Request, facts: ServerFacts, plan: BoardPlan, holdings: Mapping[bytes, Catalogued], load: int
+) -> Offer | None:
+    """The offer for `request`, or None if it is of another cluster.
+
+    `plan` is the requesting board's part of the plan, `holdings` what the server knows by manifest digest
+    (32 bytes), `load` the used share of the admission bound in thousandths.
+    """
+    if request.cluster != facts.cluster:
+        return None
+    groups: dict[tuple[str, bytes], GroupOffer] = {}
+    for query in request.groups:
+        for offered in (_planned(query, plan, holdings), _wanted(query, holdings)):
+            if offered is not None:
+                groups.setdefault((offered.group, offered.manifest), offered)
+    return Offer(
+        cluster=facts.cluster,
+        nonce=request.nonce,
+        server=facts.server,
+        chassis=facts.location.chassis,
+        slot=facts.location.slot,
+        generation=plan.generation,
+        api=facts.api,
+        blobs=facts.blobs,
+        load=load,
+        relay=facts.relay,
+        groups=tuple(groups.values()),
+    )
+
+
+def _planned(query: GroupQuery, plan: BoardPlan, holdings: Mapping[bytes, Catalogued]) -> GroupOffer | None:
+    target = plan.groups.get(query.group)
+    if target is None:
+        return None
+    digest = bytes.fromhex(target.manifest)
+    held = holdings.get(digest)
+    if held is None:
+        return GroupOffer(query.group, target.version, digest, Holding.NONE)
+    return GroupOffer(query.group, target.version, digest, held.holding, pieces=held.pieces)
+
+
+def _wanted(query: GroupQuery, holdings: Mapping[bytes, Catalogued]) -> GroupOffer | None:
+    held = holdings.get(query.want) if query.want is not None else None
+    if query.want is None or held is None:
+        return None
+    return GroupOffer(query.group, held.version, query.want, held.holding, planned=False, pieces=held.pieces)
