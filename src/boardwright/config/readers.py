@@ -1,0 +1,132 @@
+"""Readers of what boards and networks are made of: names, places, addresses, interfaces.
+
+A reader takes the raw TOML value and raises UsageError about that value alone (see ``section.py``).
+"""
+
+import ipaddress
+from collections.abc import Callable
+
+from boardwright.config.section import text, texts
+from boardwright.config.settings import Address
+from boardwright.errors import MalformedError, UsageError
+from boardwright.model.software import check_name
+
+MULTICAST: Address = ("239.255.66.87", 6687)
+CONTROL_PORT = MULTICAST[1]  # of unicast requests, too
+API_PORT = 6688
+BLOB_PORT = 6689
+RELAY_PORT = 6690
+MAX_PLACE = 64  # characters of a chassis or slot id, see model/location.py
+MAX_INTERFACES = 64
+
+
+def name(field: str) -> Callable[[object], str]:
+    """Reader of a name of a cluster, board, type or group: letters, digits and ``. _ + ~ -``."""
+
+    def read(value: object) -> str:
+        try:
+            check_name(field, text(value))
+        except MalformedError as error:
+            raise UsageError(str(error)) from None
+        return str(value)
+
+    return read
+
+
+def names(field: str) -> Callable[[object], tuple[str, ...]]:
+    """Reader of a list of different names."""
+    one = name(field)
+
+    def read(value: object) -> tuple[str, ...]:
+        if not isinstance(value, list):
+            raise UsageError(f"{value!r} is not a list", hint='write ["a", "b"]')
+        found = tuple(one(item) for item in value)
+        if len(set(found)) != len(found):
+            raise UsageError(f"{value!r} names something twice", hint="name each once")
+        return found
+
+    return read
+
+
+def place(value: object) -> str:
+    """Reader of a chassis or slot id; a whole number is taken as its digits."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    value = text(value)
+    if len(value) > MAX_PLACE or not value.isprintable() or value != value.strip():
+        raise UsageError(f"{value!r} is not a chassis or slot id", hint="1 to 64 printable characters")
+    return value
+
+
+def host(value: object) -> str:
+    """Reader of an IPv4 address of a board."""
+    value = text(value)
+    try:
+        address = ipaddress.IPv4Address(value)
+    except ValueError:
+        raise UsageError(f"{value!r} is not an IPv4 address", hint="write e.g. 10.0.1.1") from None
+    if address.is_multicast or address == ipaddress.IPv4Address("255.255.255.255"):
+        raise UsageError(f"{value!r} is not an address of one board", hint="write e.g. 10.0.1.1")
+    return value
+
+
+def address(default_port: int | None = None) -> Callable[[object], Address]:
+    """Reader of ``HOST:PORT``; with `default_port` the port may be left out."""
+
+    def read(value: object) -> Address:
+        written, colon, port = text(value).rpartition(":")
+        if not colon:
+            if default_port is None:
+                raise UsageError(f"{value!r} has no port", hint="write HOST:PORT, e.g. 10.0.1.1:6688")
+            return host(port), default_port
+        if not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535):
+            raise UsageError(f"{value!r} has no port from 0 to 65535", hint="write HOST:PORT, e.g. 10.0.1.1:6688")
+        return host(written), int(port)
+
+    return read
+
+
+def addresses(value: object) -> tuple[Address, ...]:
+    """Reader of a list of control addresses ``HOST[:PORT]``; the port is 6687 unless given."""
+    one = address(CONTROL_PORT)
+    return tuple(one(item) for item in texts(value))
+
+
+def multicast(value: object) -> Address | None:
+    """Reader of the multicast group ``GROUP[:PORT]``; ``"none"`` turns multicast off."""
+    value = text(value)
+    if value == "none":
+        return None
+    group, _, port = value.partition(":")
+    hint = 'write e.g. "239.255.66.87:6687", or "none" for a network without multicast'
+    try:
+        is_group = ipaddress.IPv4Address(group).is_multicast
+    except ValueError:
+        is_group = False
+    if not is_group or (port and not (port.isascii() and port.isdigit() and 0 < int(port[:6]) <= 65535)):
+        raise UsageError(f"{value!r} is not an IPv4 multicast group", hint=hint)
+    return group, int(port or CONTROL_PORT)
+
+
+def interfaces(value: object) -> tuple[str, ...]:
+    """Reader of one or many interfaces, each a name or one of its addresses."""
+    found = texts(value)
+    if not 1 <= len(found) <= MAX_INTERFACES or len(set(found)) != len(found):
+        raise UsageError(f"{value!r} is not a list of 1 to {MAX_INTERFACES} different interfaces")
+    for interface in found:
+        if len(interface) > 15 and not _is_address(interface):  # IFNAMSIZ, linux/if.h
+            raise UsageError(f"{interface!r} is neither an interface's name nor its address", hint='write e.g. "eth1"')
+    return found
+
+
+def write_address(address: Address) -> str:
+    """``HOST:PORT`` as the readers take it."""
+    return f"{address[0]}:{address[1]}"
+
+
+def _is_address(value: str) -> bool:
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,46 @@
+"""server.toml: what a deployment server is told."""
+
+from pathlib import Path
+
+from boardwright.config.cluster import read_board, read_cluster
+from boardwright.config.engine import engine_url, read_engine
+from boardwright.config.fragments import read_document
+from boardwright.config.quantities import parse_rate, parse_size
+from boardwright.config.readers import BLOB_PORT, address
+from boardwright.config.section import Sections, whole
+from boardwright.config.settings import ServerSettings
+
+DATA_DIR = "/var/lib/boardwright/server"
+ADMISSION = 64  # boards that download at the same time: some four chassis; more only make each other slow
+MAX_ADMISSION = 100_000
+
+
+def load_server(path: Path) -> ServerSettings:
+    """Read and check server.toml and its drop-ins; raises UsageError with file, key and value."""
+    sections = Sections(read_document(path))
+    cluster, server, limits = sections.table("cluster"), sections.table("server"), sections.table("limits")
+    board = read_board(sections.table("board"))
+    shared = read_cluster(cluster, "peers")
+    listen = server.need("listen", address())
+    blob_listen = server.get("blob_listen", address(), (listen[0], BLOB_PORT))
+    if listen == blob_listen and listen[1] != 0:
+        raise server.error("blob_listen", "is the address of the API, too", hint="blobs have a port of their own")
+    data_dir = server.path("data_dir", DATA_DIR)
+    settings = ServerSettings(
+        cluster=shared,
+        id=board.id,
+        location=board.location,
+        listen=listen,
+        blob_listen=blob_listen,
+        data_dir=data_dir,
+        engine=engine_url(read_engine(sections.table("state")), data_dir),
+        peers=shared.unicast,
+        inventory=cluster.path("inventory") if "inventory" in cluster else None,
+        per_board=limits.get("per_board", parse_rate, 0),
+        total=limits.get("total", parse_rate, 0),
+        inter_chassis=limits.get("inter_chassis", parse_rate, 0),
+        admission=limits.get("admission", whole(1, MAX_ADMISSION), ADMISSION),
+        store_quota=limits.get("store_quota", parse_size, 0),
+    )
+    sections.finish()
+    return settings
