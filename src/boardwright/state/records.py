@@ -37,7 +37,10 @@ class ServerRecord(msgspec.Struct, frozen=True):
 
 
 class CatalogRecord(msgspec.Struct, frozen=True):
-    """A published version; `published` is seconds since the epoch, for people only."""
+    """A published version; `published` is seconds since the epoch, for people only.
+
+    `requires` repeats the manifest's, so that plans can be made without fetching manifests.
+    """
 
     group: str
     version: str
@@ -45,10 +48,14 @@ class CatalogRecord(msgspec.Struct, frozen=True):
     manifest: str
     size: int
     published: float
+    requires: dict[str, str] = {}
 
 
 class RolloutRecord(msgspec.Struct, frozen=True):
-    """The way from one policy to the next; `generation` is the plan that began it."""
+    """The way from one policy to the next; `generation` is the plan that began it.
+
+    `outcome` is how it ended: '' (not yet), "done" or "failed".
+    """
 
     id: str
     group: str
@@ -57,6 +64,7 @@ class RolloutRecord(msgspec.Struct, frozen=True):
     strategy: str
     generation: int
     started: float
+    outcome: str = ""
 
 
 def catalog_key(group: str, version: str, variant: str) -> str:

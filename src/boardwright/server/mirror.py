@@ -1,0 +1,185 @@
+"""The server's own copy of the replicated state: what it needs to answer and to serve (design section 8).
+
+Rules:
+
+* Serving never depends on the engine: plan, boards, catalog and servers lie in ``data_dir/mirror.json`` and in
+  memory. The server starts from the file and goes on from it while the engine is down.
+* The file is replaced atomically and is on disk before anybody is told of a new plan, so that no restart falls
+  back behind a generation that boards have heard of. The lease beats twice a second and stays in memory.
+* ``state`` is one immutable value that is swapped as a whole; any thread may read it without a lock. Only the
+  follower's thread writes.
+* A record that this release cannot read is left as it was and logged: a newer release may have written it.
+* A broken file counts as no file: the engine has it all.
+"""
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from boardwright import log
+from boardwright.model.inventory import Board, Inventory
+from boardwright.model.plan import Plan
+from boardwright.state.kv import Change, Snapshot
+from boardwright.state.records import (
+    BOARDS,
+    CATALOG,
+    LEASE,
+    PLAN,
+    ROLLOUTS,
+    SERVERS,
+    CatalogRecord,
+    LeaseRecord,
+    RolloutRecord,
+    ServerRecord,
+)
+
+SCHEMA = 1
+_T = TypeVar("_T")
+_log = log.get("server.mirror")
+
+
+class MirrorState(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One consistent view; `catalog` is by ``group/version/variant``, the rest by id."""
+
+    schema: int = SCHEMA
+    plan: Plan = Plan()
+    boards: dict[str, Board] = {}
+    catalog: dict[str, CatalogRecord] = {}
+    servers: dict[str, ServerRecord] = {}
+    rollouts: dict[str, RolloutRecord] = {}
+
+    @property
+    def inventory(self) -> Inventory:
+        return Inventory(self.boards)
+
+    def planned_manifests(self) -> frozenset[str]:
+        """Digests that the plan names for any board."""
+        return frozenset(target.manifest for target in self.plan.targets)
+
+
+Listener = Callable[[MirrorState, MirrorState], None]
+
+_TABLES: tuple[tuple[str, str, type[Any]], ...] = (
+    (BOARDS, "boards", Board),
+    (CATALOG, "catalog", CatalogRecord),
+    (SERVERS, "servers", ServerRecord),
+    (ROLLOUTS, "rollouts", RolloutRecord),
+)
+
+
+class Mirror:
+    """Keeps the copy; ``reset`` and ``apply`` are called by one follower, everything else by anybody."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._listeners: list[Listener] = []
+        self.state = _load(path)
+        self.lease: LeaseRecord | None = None
+        self._revision = 0
+        self._moved = threading.Condition()
+
+    def subscribe(self, listener: Listener) -> None:
+        """Call `listener(before, after)` on the follower's thread after every change of the state."""
+        self._listeners.append(listener)
+
+    def reset(self, snapshot: Snapshot) -> None:
+        """Take over everything that the engine has; what it lacks is gone."""
+        known = {f"{prefix}{name}" for prefix, table, _ in _TABLES for name in getattr(self.state, table)}
+        gone: dict[str, bytes | None] = dict.fromkeys((*known, PLAN, LEASE))
+        self._take(gone | {entry.key: entry.value for entry in snapshot.entries})
+        self._reached(snapshot.revision)
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        """Take changes over, in order."""
+        if changes:
+            self._take({change.key: change.value for change in changes})
+            self._reached(changes[-1].revision)
+
+    def wait_for(self, revision: int, timeout: float) -> bool:
+        """Whether the copy has reached `revision` of the store within `timeout` seconds."""
+        with self._moved:
+            return self._moved.wait_for(lambda: self._revision >= revision, timeout)
+
+    def _reached(self, revision: int) -> None:
+        with self._moved:
+            self._revision = revision
+            self._moved.notify_all()
+
+    def _take(self, values: Mapping[str, bytes | None]) -> None:
+        before = self.state
+        after = self._merged(before, values)
+        if after == before:
+            return
+        _save(self._path, after)
+        self.state = after
+        for listener in self._listeners:
+            listener(before, after)
+
+    def _merged(self, base: MirrorState, values: Mapping[str, bytes | None]) -> MirrorState:
+        fields: dict[str, Any] = {}
+        for key, value in values.items():
+            if key == LEASE:
+                self.lease = _decode(key, value, LeaseRecord, self.lease)
+            elif key == PLAN:
+                fields["plan"] = _decode(key, value, Plan, base.plan) or Plan()
+            else:
+                for prefix, name, record_type in _TABLES:
+                    if key.startswith(prefix):
+                        table = fields.setdefault(name, dict(getattr(base, name)))
+                        _put(table, key, key.removeprefix(prefix), value, record_type)
+        return msgspec.structs.replace(base, **fields) if fields else base
+
+
+def _put(table: dict[str, Any], key: str, name: str, value: bytes | None, record_type: type[Any]) -> None:
+    record = _decode(key, value, record_type, table.get(name))
+    if record is None:
+        table.pop(name, None)
+    else:
+        table[name] = record
+
+
+def _decode(key: str, value: bytes | None, record_type: type[_T], known: _T | None) -> _T | None:
+    if value is None:
+        return None
+    try:
+        return msgspec.json.decode(value, type=record_type)
+    except msgspec.MsgspecError as error:
+        _log.warning("record not understood, left as it was", key=key, error=str(error))
+        return known
+
+
+def _load(path: Path) -> MirrorState:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return MirrorState()
+    try:
+        return msgspec.json.decode(data, type=MirrorState)
+    except msgspec.MsgspecError as error:
+        _log.warning("local copy is broken, starting without it", path=str(path), error=str(error))
+        return MirrorState()
+
+
+def _save(path: Path, state: MirrorState) -> None:
+    """Replace the file durably; a full disk costs the copy, not the service."""
+    temporary = path.with_suffix(".new")
+    try:
+        with temporary.open("wb") as file:
+            file.write(msgspec.json.encode(state))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except OSError as error:
+        _log.error("local copy not written", path=str(path), error=str(error))
+        with contextlib.suppress(OSError):
+            temporary.unlink()

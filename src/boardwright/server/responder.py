@@ -1,0 +1,74 @@
+"""Requests in, offers out (M2, M7): the server's side of the control network.
+
+Rules:
+
+* Every datagram is decoded once; what is malformed, oversized or foreign is counted by its reason and dropped.
+* A request is answered from memory alone, by the sender's address, with at most as many bytes as it had. A thousand
+  requests at one moment are answered in a second or two, so nothing here may wait or touch the disk.
+* Offers go to whoever asked (this server, when it copies versions); announcements only hurry the follower.
+* The same datagram is often repeated (back-off): repetitions are answered, too, an answer may have been lost.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+
+from boardwright.model.report import BoardReport
+from boardwright.net.multicast import Address
+from boardwright.protocol.codec import Dropped, decode, encode_offers
+from boardwright.protocol.messages import Announcement, Offer, Request
+from boardwright.protocol.offerer import ServerFacts, answer
+from boardwright.server.holdings import Holdings
+from boardwright.server.mirror import Mirror
+from boardwright.server.sightings import sighting
+
+
+class Responder:
+    """Answers for one server; ``hear`` runs in the loop that owns the control socket."""
+
+    def __init__(
+        self,
+        facts: ServerFacts,
+        mirror: Mirror,
+        holdings: Holdings,
+        load: Callable[[], int],
+        on_sighting: Callable[[BoardReport], None],
+    ) -> None:
+        self._facts = facts
+        self._mirror = mirror
+        self._holdings = holdings
+        self._load = load
+        self._on_sighting = on_sighting
+        self.on_offer: Callable[[Offer], None] | None = None
+        self.on_announcement: Callable[[Announcement], None] | None = None
+        self.received: Counter[str] = Counter()
+        self.dropped: Counter[str] = Counter()
+        self.offers_sent = 0
+
+    def hear(self, data: bytes, sender: Address, send: Callable[[bytes, Address], None]) -> None:
+        """Take one datagram in and send what it deserves."""
+        received = decode(data, self._facts.cluster)
+        if isinstance(received, Dropped):
+            self.dropped[received.value] += 1
+            return
+        message = received.message
+        self.received[type(message).__name__.lower()] += 1
+        if isinstance(message, Request):
+            self._answer(message, sender, send)
+        elif isinstance(message, Offer):
+            if self.on_offer is not None:
+                self.on_offer(message)
+        elif self.on_announcement is not None and message.server != self._facts.server:
+            self.on_announcement(message)
+
+    def _answer(self, request: Request, sender: Address, send: Callable[[bytes, Address], None]) -> None:
+        if not request.board_type and request.board == self._facts.server:
+            return  # this server's own question, looped back
+        plan = self._mirror.state.plan.for_board(request.board)
+        offer = answer(request, self._facts, plan, self._holdings.by_manifest, self._load())
+        if offer is not None:
+            for datagram in encode_offers(offer):
+                send(datagram, sender)
+            self.offers_sent += 1
+        seen = sighting(request)
+        if seen is not None:
+            self._on_sighting(seen)
