@@ -39,7 +39,10 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class Health(msgspec.Struct, frozen=True):
-    """`engine` is '' when changes are taken, else why not; `release` is Boardwright's version."""
+    """`engine` is '' when changes are taken, else why not; `release` is Boardwright's version.
+
+    `active` is the API's URL of the active server, `blobs` the base URL of this server's blob port.
+    """
 
     server: str
     cluster: str
@@ -48,6 +51,7 @@ class Health(msgspec.Struct, frozen=True):
     release: str
     engine: str = ""
     active: str | None = None
+    blobs: str = ""
 
 
 class BoardStatus(msgspec.Struct, frozen=True):
