@@ -1,0 +1,220 @@
+"""Blobs on this board's own disk, by their digest.
+
+Rules:
+
+* ``blobs/ab/<sha256>`` is complete and durable; ``fresh/<sha256>`` is complete and verified, but not yet synced;
+  ``partial/<sha256>`` with its map is on its way. A name appears by rename, so a complete blob is never half there.
+* Fetched blobs are fresh until ``sync``, which makes any number of them durable by one system call. The file
+  ``boot`` says which boot the unsynced bytes belong to. After a power cut (another boot) fresh blobs become
+  partial again and are believed only piece by piece; after a killed process they are sound.
+* The verified pieces stand for the whole: a blob fetched by a manifest is what that manifest says. ``put`` hashes
+  the whole.
+* Threads may share a store, processes may not.
+"""
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from boardwright.errors import MalformedError
+from boardwright.model.software import PIECE_SIZE, BlobRef, Manifest
+from boardwright.transfer.durable import boot_id, sync_directory, sync_file, sync_file_system, write_durably
+from boardwright.transfer.partial import MAP_SUFFIX, Partial, claim_all, remove_partial
+
+
+class BlobStore:
+    """A content-addressed store below the directory `root`, which is made if it is missing."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._blobs = root / "blobs"
+        self._fresh = root / "fresh"
+        self._partial = root / "partial"
+        for directory in (self._blobs, self._fresh, self._partial):
+            directory.mkdir(parents=True, exist_ok=True)
+        self._boot = boot_id()
+        self._settle_boot()
+
+    def has(self, sha256: str) -> bool:
+        """Whether the blob is complete."""
+        return self._durable_path(sha256).exists() or (self._fresh / sha256).exists()
+
+    def path(self, sha256: str) -> Path:
+        """The complete blob's file; one that does not exist if the store has no such blob."""
+        fresh = self._fresh / sha256
+        return fresh if fresh.exists() else self._durable_path(sha256)
+
+    def size(self, sha256: str) -> int | None:
+        """Bytes of a complete blob, else None."""
+        for path in (self._durable_path(sha256), self._fresh / sha256):
+            with contextlib.suppress(FileNotFoundError):
+                return path.stat().st_size
+        return None
+
+    def missing(self, manifest: Manifest) -> list[BlobRef]:
+        """The manifest's blobs that are not complete here, in its order."""
+        return [blob for blob in manifest.blobs if not self.has(blob.sha256)]
+
+    def holds(self, manifest: Manifest) -> bool:
+        return all(self.has(blob.sha256) for blob in manifest.blobs)
+
+    def partial(self, blob: BlobRef) -> Partial:
+        """Begin or resume `blob`; `finish` it when it is complete. Raises OSError."""
+        return Partial(blob, self._partial / blob.sha256, self._boot)
+
+    def partial_bytes(self, sha256: str) -> int:
+        """Bytes that a partial of this blob occupies on the disk already."""
+        with contextlib.suppress(FileNotFoundError):
+            return (self._partial / sha256).stat().st_blocks * 512
+        return 0
+
+    def finish(self, partial: Partial) -> None:
+        """Give a complete partial its name as a fresh blob."""
+        if not partial.complete:
+            raise ValueError(f"blob {partial.blob.sha256} lacks pieces {partial.missing()[:5]}")
+        try:
+            partial.path.rename(self._fresh / partial.blob.sha256)
+        except FileNotFoundError:
+            if not self.has(partial.blob.sha256):  # else another thread finished the same blob
+                raise
+        remove_partial(partial.path)
+
+    def sync(self) -> None:
+        """Make every fresh blob durable: one syncfs, then the renames, then their directories."""
+        names = sorted(path.name for path in self._fresh.iterdir())
+        if not names:
+            return
+        sync_file_system(self.root)
+        touched = {self._blobs}
+        for name in names:
+            target = self._durable_path(name)
+            target.parent.mkdir(exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # taken out of the store in the meantime
+                (self._fresh / name).rename(target)
+            touched.add(target.parent)
+        for directory in touched:
+            sync_directory(directory)
+
+    def put(self, sha256: str, chunks: Iterable[bytes | bytearray | memoryview]) -> int:
+        """Store bytes that must have the digest, durably; returns their count. Raises MalformedError if others come."""
+        with self._incoming(sha256) as (path, fd):
+            hasher, count = hashlib.sha256(), 0
+            for chunk in chunks:
+                hasher.update(chunk)
+                count += _write_all(fd, chunk)
+            _check(sha256, hasher.hexdigest())
+            os.fsync(fd)
+            self._install(path, sha256)
+        return count
+
+    def put_file(self, sha256: str, path: Path, *, move: bool) -> None:
+        """Store the file at `path` after hashing it; `move` lets the store rename it. Raises MalformedError."""
+        if not move:
+            with path.open("rb", buffering=0) as file:
+                self.put(sha256, _chunks(file.fileno()))
+            return
+        with path.open("rb", buffering=0) as file:
+            hasher = hashlib.sha256()
+            for chunk in _chunks(file.fileno()):
+                hasher.update(chunk)
+        _check(sha256, hasher.hexdigest())
+        try:
+            sync_file(path)
+            self._install(path, sha256)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            self.put_file(sha256, path, move=False)
+            path.unlink()
+
+    def matches(self, blob: BlobRef) -> bool:
+        """Whether the stored bytes have the size and the piece digests that `blob` claims (reads the whole blob)."""
+        if self.size(blob.sha256) != blob.size:
+            return False
+        with self.path(blob.sha256).open("rb", buffering=0) as file:
+            pieces = (hashlib.sha256(chunk).digest() for chunk in _chunks(file.fileno()))
+            return all(digest == blob.piece_digest(index) for index, digest in enumerate(pieces))
+
+    def take(self, sha256: str, destination: Path) -> None:
+        """Move a complete blob out of the store to `destination`, across file systems if need be. Raises OSError."""
+        source = self.path(sha256)
+        try:
+            source.rename(destination)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            shutil.copyfile(source, destination)
+            source.unlink()
+
+    def remove(self, sha256: str) -> None:
+        """Forget the blob, complete or partial, if it is there."""
+        for path in (self._durable_path(sha256), self._fresh / sha256):
+            path.unlink(missing_ok=True)
+        remove_partial(self._partial / sha256)
+
+    def digests(self) -> set[str]:
+        """The digests of all complete blobs."""
+        found = {path.name for directory in self._blobs.iterdir() for path in directory.iterdir()}
+        return found | {path.name for path in self._fresh.iterdir()}
+
+    def partial_digests(self) -> set[str]:
+        """The digests of all blobs on their way."""
+        return {path.name for path in self._partial.iterdir() if path.suffix != MAP_SUFFIX}
+
+    def _durable_path(self, sha256: str) -> Path:
+        return self._blobs / sha256[:2] / sha256
+
+    def _settle_boot(self) -> None:
+        mark = self.root / "boot"
+        if not self._boot or not mark.exists() or mark.read_text() != self._boot:
+            for path in self._fresh.iterdir():  # the names are there, the bytes may be lost
+                claim_all(self._partial / path.name, path.stat().st_size)
+                path.rename(self._partial / path.name)
+            write_durably(mark, self._boot.encode())
+        for path in self.root.glob(".incoming-*"):
+            path.unlink()
+
+    @contextlib.contextmanager
+    def _incoming(self, sha256: str) -> Iterator[tuple[Path, int]]:
+        fd, name = tempfile.mkstemp(prefix=f".incoming-{sha256[:8]}-", dir=self.root)
+        path = Path(name)
+        try:
+            os.fchmod(fd, 0o644)
+            yield path, fd
+        finally:
+            os.close(fd)
+            path.unlink(missing_ok=True)
+
+    def _install(self, path: Path, sha256: str) -> None:
+        target = self._durable_path(sha256)
+        if not target.parent.exists():
+            target.parent.mkdir(exist_ok=True)
+            sync_directory(self._blobs)
+        path.rename(target)
+        sync_directory(target.parent)
+
+
+def _write_all(fd: int, data: bytes | bytearray | memoryview) -> int:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+    return len(data)
+
+
+def _chunks(fd: int) -> Iterator[memoryview]:
+    """Pieces of a file from its start, each valid until the next is asked for."""
+    buffer = memoryview(bytearray(PIECE_SIZE))
+    offset = 0
+    while count := os.preadv(fd, [buffer], offset):
+        yield buffer[:count]
+        offset += count
+
+
+def _check(wanted: str, got: str) -> None:
+    if got != wanted:
+        raise MalformedError(f"bytes for blob {wanted} have the digest {got}")
