@@ -6,6 +6,7 @@ value) -> ``agent``, ``server``, ``inventory`` -> the frozen structs of ``settin
 
 from boardwright.config.agent import load_agent
 from boardwright.config.inventory import ClusterInventory, InventoryBoard, load_inventory
+from boardwright.config.operator import OperatorSettings, load_operator
 from boardwright.config.quantities import parse_duration, parse_rate, parse_size
 from boardwright.config.server import load_server
 from boardwright.config.settings import Address, AgentSettings, ClusterSettings, ServerSettings
@@ -16,9 +17,11 @@ __all__ = [
     "ClusterInventory",
     "ClusterSettings",
     "InventoryBoard",
+    "OperatorSettings",
     "ServerSettings",
     "load_agent",
     "load_inventory",
+    "load_operator",
     "load_server",
     "parse_duration",
     "parse_rate",

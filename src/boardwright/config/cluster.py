@@ -1,7 +1,7 @@
 """The tables that agent.toml and server.toml share: [cluster] and [board]."""
 
 from boardwright.config.readers import MULTICAST, addresses, interfaces, multicast, name, names, place
-from boardwright.config.section import Section
+from boardwright.config.section import Section, flag
 from boardwright.config.settings import ClusterSettings
 from boardwright.model.inventory import Board
 from boardwright.model.location import Location
@@ -26,11 +26,12 @@ def read_cluster(section: Section, unicast_key: str) -> ClusterSettings:
 
 
 def read_board(section: Section) -> Board:
-    """[board]: id, chassis, slot, type and groups; the last two may be missing on a server. Raises UsageError."""
+    """[board]: id, chassis, slot, type, groups, and server and pair where they say something. Raises UsageError."""
     return Board(
         id=section.need("id", name("board")),
         location=Location(section.need("chassis", place), section.need("slot", place)),
         type=section.get("type", name("type"), "board"),
         groups=section.get("groups", names("group"), ()),
+        server=section.get("server", flag, False),
         pair=section.get("pair", name("pair"), None),
     )

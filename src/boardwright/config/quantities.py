@@ -32,7 +32,7 @@ _BYTES = {
 }
 _BITS = {"bit": 1, "kbit": 1000, "mbit": 1000**2, "gbit": 1000**3}
 _SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_NUMBER = re.compile(r"(\d{1,18}(?:\.\d{1,9})?)\s*([A-Za-z]*)(/s)?")
+_NUMBER = re.compile(r"(\d{1,18}(?:\.\d{1,9})?)\s*([A-Za-z]*)(/s)?", re.ASCII)
 _MAX_BYTES = 2**63 - 1  # what the operating system's offsets hold
 
 

@@ -37,7 +37,7 @@ class Section:
         """The key's value through `reader`; UsageError if it is missing or wrong."""
         self._known.add(key)
         if key not in self._table:
-            raise UsageError(f"{self._document.path}: {self.label} {key}: is missing", hint=f"add {key} = ...")
+            raise UsageError(f"{self._document.path}: {self._named(key)}: is missing", hint=f"add {key} = ...")
         try:
             return reader(self._table[key])
         except UsageError as error:
@@ -59,13 +59,16 @@ class Section:
 
     def error(self, key: str, message: str, *, hint: str | None = None) -> UsageError:
         """An error about the key that names file, table and key."""
-        return UsageError(f"{self._document.origin((*self._keys, key))}: {self.label} {key}: {message}", hint=hint)
+        return UsageError(f"{self._document.origin((*self._keys, key))}: {self._named(key)}: {message}", hint=hint)
 
     def finish(self) -> None:
         """Refuse every key that no reader asked for."""
         for key in self._table:
             if key not in self._known:
-                raise self.error(key, f"is not a key of {self.label}", hint=suggestion(key, self._known))
+                raise self.error(key, "is not a key that is known here", hint=suggestion(key, self._known))
+
+    def _named(self, key: str) -> str:
+        return f"{self.label} {key}".strip()
 
 
 class Sections:

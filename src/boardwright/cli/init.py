@@ -1,0 +1,118 @@
+"""`boardwright init`: an inventory becomes one folder per board that just works when it is copied there.
+
+Rules:
+
+* ``DIR/<id>/agent.toml`` for every board; for control boards also ``server.toml`` and ``cluster.toml``, the copy of
+  the inventory; ``trust/`` for what the cluster signs. ``DIR/operator/`` is the operator's and stays with him.
+* An existing DIR is refused. ``add`` makes the folders of boards that have none yet, leaves the others as they
+  are, and brings the operator's list of servers up to date.
+* All or nothing: everything is written into a hidden folder beside its place and renamed at the end; what a
+  failed ``add`` has already moved is taken away again.
+"""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import msgspec
+
+from boardwright.config import ClusterInventory, InventoryBoard, load_inventory, load_operator
+from boardwright.config.inventory import OPERATOR
+from boardwright.config.operator import FILE as OPERATOR_FILE
+from boardwright.config.written import agent_toml, cluster_toml, operator_toml, server_toml
+from boardwright.errors import FailedError, RefusedError, UsageError
+
+
+class InitResult(msgspec.Struct, frozen=True):
+    """`created` and `kept` are board ids in the inventory's order; `operator` is the operator's folder."""
+
+    directory: Path
+    operator: Path
+    created: tuple[str, ...]
+    kept: tuple[str, ...] = ()
+
+
+def init(directory: Path, inventory: Path, add: bool = False) -> InitResult:
+    """Write the folders of every board in `inventory` (a cluster.toml) below `directory`.
+
+    Raises UsageError for a bad inventory, RefusedError for an existing folder or another cluster's, FailedError
+    if the disk refuses; after an error nothing is left behind.
+    """
+    cluster = load_inventory(inventory)
+    directory = directory.absolute()
+    try:
+        return _add(directory, cluster) if add else _create(directory, cluster)
+    except OSError as error:
+        raise FailedError(f"{directory}: the folders of cluster {cluster.name} could not be written") from error
+
+
+def _create(directory: Path, cluster: ClusterInventory) -> InitResult:
+    if directory.exists() or directory.is_symlink():
+        raise RefusedError(
+            f"{directory} exists already, nothing was changed",
+            hint="choose a new folder, or give --add to make the folders of boards that are missing in it",
+        )
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    workspace = _workspace(directory.parent, directory.name)
+    try:
+        for entry in cluster.boards:
+            _write_board(workspace, cluster, entry)
+        _write_operator(workspace / OPERATOR, cluster)
+        workspace.rename(directory)
+    except BaseException:
+        shutil.rmtree(workspace, ignore_errors=True)
+        raise
+    return InitResult(directory, directory / OPERATOR, tuple(entry.board.id for entry in cluster.boards))
+
+
+def _add(directory: Path, cluster: ClusterInventory) -> InitResult:
+    operator = directory / OPERATOR
+    if not (operator / OPERATOR_FILE).is_file():
+        raise UsageError(f"{directory} is not a folder that init made", hint="leave --add out to make a new one")
+    there = load_operator(operator).cluster
+    if there != cluster.name:
+        raise RefusedError(
+            f"{directory} belongs to cluster {there!r}, but {cluster.path} is of cluster {cluster.name!r}",
+            hint="give each cluster a folder of its own",
+        )
+    missing = [entry for entry in cluster.boards if not (directory / entry.board.id).exists()]
+    moved: list[Path] = []
+    workspace = _workspace(directory, "add")
+    try:
+        for entry in missing:
+            _write_board(workspace, cluster, entry)
+        _write_operator(workspace / OPERATOR, cluster)
+        for entry in missing:
+            place = directory / entry.board.id
+            (workspace / entry.board.id).rename(place)
+            moved.append(place)
+        (workspace / OPERATOR / OPERATOR_FILE).replace(operator / OPERATOR_FILE)
+    except BaseException:
+        for place in moved:
+            shutil.rmtree(place, ignore_errors=True)
+        raise
+    finally:
+        shutil.rmtree(workspace, ignore_errors=True)
+    created = tuple(entry.board.id for entry in missing)
+    kept = tuple(entry.board.id for entry in cluster.boards if entry.board.id not in set(created))
+    return InitResult(directory, operator, created, kept)
+
+
+def _workspace(parent: Path, name: str) -> Path:
+    workspace = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=parent))
+    workspace.chmod(0o755)  # mkdtemp's 0700 would keep the boards' folders from whoever copies them
+    return workspace
+
+
+def _write_board(parent: Path, cluster: ClusterInventory, entry: InventoryBoard) -> None:
+    folder = parent / entry.board.id
+    (folder / "trust").mkdir(parents=True)
+    (folder / "agent.toml").write_text(agent_toml(cluster, entry), encoding="utf-8")
+    if entry.board.server:
+        (folder / "server.toml").write_text(server_toml(cluster, entry), encoding="utf-8")
+        (folder / "cluster.toml").write_text(cluster_toml(cluster), encoding="utf-8")
+
+
+def _write_operator(folder: Path, cluster: ClusterInventory) -> None:
+    folder.mkdir(mode=0o700)  # the operator's keys come to lie here
+    (folder / OPERATOR_FILE).write_text(operator_toml(cluster), encoding="utf-8")

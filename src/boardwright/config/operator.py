@@ -1,0 +1,42 @@
+"""operator.toml: what the commands of an operator need to find a cluster."""
+
+import re
+from pathlib import Path
+
+import msgspec
+
+from boardwright.config.fragments import Document, read_document
+from boardwright.config.readers import name
+from boardwright.config.section import Section, texts
+from boardwright.errors import UsageError
+
+FILE = "operator.toml"
+_URL = re.compile(r"https?://[^/\s]+")
+
+
+class OperatorSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """`servers` are base URLs of the API without a slash at the end, tried in turn until one answers."""
+
+    cluster: str
+    servers: tuple[str, ...]
+
+
+def load_operator(directory: Path) -> OperatorSettings:
+    """Read DIRECTORY/operator.toml; raises UsageError with file, key and value."""
+    document: Document = read_document(directory / FILE)
+    section = Section(document, (), document.tables, "")
+    settings = OperatorSettings(
+        cluster=section.need("cluster", name("cluster")), servers=section.need("servers", _urls)
+    )
+    section.finish()
+    return settings
+
+
+def _urls(value: object) -> tuple[str, ...]:
+    urls = tuple(url.rstrip("/") for url in texts(value))
+    for url in urls:
+        if not _URL.fullmatch(url):
+            raise UsageError(f"{url!r} is not the URL of a server", hint='write e.g. "http://10.0.1.1:6688"')
+    if not urls:
+        raise UsageError("[] names no server", hint='write e.g. ["http://10.0.1.1:6688"]')
+    return urls
