@@ -5,9 +5,11 @@ Rules:
 * Keys are text with slashes, values are bytes. The store as a whole has one **revision** that grows by one with
   every commit; an entry carries the revision of its last change.
 * Every change is a transaction: it holds its compares (key -> expected revision, 0 for "not there") or changes
-  nothing and raises ConflictError. There is no unconditional write.
+  nothing and raises ConflictError. There is no unconditional write. A transaction that changes nothing (no puts,
+  or only deletions of what is not there) leaves the revision as it is.
 * ``watch`` returns the changes after a revision, in order and without gaps, or raises Compacted if the store no
-  longer knows them: then read the range again and watch from its revision.
+  longer knows them (or is itself behind that revision, because it was restored): then read the range again and
+  watch from its revision. The changes of one commit come together.
 * All methods block and are safe to call from several threads. Trouble with the engine is EngineError.
 * Leases are not an engine's feature here: ``state/lease.py`` builds them out of compare-and-set.
 """
@@ -16,7 +18,7 @@ from typing import Protocol
 
 import msgspec
 
-from boardwright.errors import BoardwrightError
+from boardwright.errors import BoardwrightError, UsageError
 
 
 class EngineError(BoardwrightError):
@@ -79,3 +81,26 @@ class KV(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+MAX_KEY = 512
+
+
+def check_transaction(transaction: Transaction) -> None:
+    """Raise UsageError for a key that no engine takes, ValueError for a write that compares nothing.
+
+    Keys are 1 to 512 printable ASCII characters without blanks, so that every engine sorts them alike and a
+    prefix is a range: everything below ``prefix`` is before ``prefix + DEL``.
+    """
+    for key in (*transaction.compares, *transaction.puts):
+        if not 1 <= len(key) <= MAX_KEY or not all("!" <= character <= "~" for character in key):
+            raise UsageError(
+                f"key {key[:MAX_KEY]!r} of the state is not 1 to {MAX_KEY} printable ASCII characters without blanks"
+            )
+    if transaction.puts and not transaction.compares:
+        raise ValueError("a transaction that writes compares at least one key")
+
+
+def prefix_end(prefix: str) -> str:
+    """The first text after every key below `prefix`."""
+    return prefix + "\x7f"
