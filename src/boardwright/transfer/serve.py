@@ -1,0 +1,147 @@
+"""The blob service (M7): ``GET /v1/blobs/<sha256>`` with ranges, as an RSGI application.
+
+Rules:
+
+* Bytes go from the file to the socket in Granian, not through Python. It tells nothing of their progress, so what
+  is counted and bounded is the **granted range**: at most ``RANGE_SIZE`` bytes; a longer one is answered shorter
+  (206 may be, RFC 9110 section 15.3.7). A plain GET is granted whole, so that curl works.
+* Every grant needs a slot (see ``admission``) of the client, which is named by the ``Boardwright-Board`` header,
+  else by its address; without one the answer is 503 with Retry-After.
+* A blob never changes: its ETag is its digest and it may be cached for ever.
+* Runs in one event loop; the counters are read from there.
+"""
+
+import re
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from boardwright.model.software import RANGE_SIZE
+from boardwright.transfer.admission import LAPSE, Admission
+from boardwright.transfer.ranges import Span, Unsatisfiable, parse_range
+from boardwright.transfer.store import BlobStore
+
+CLIENT_HEADER = "boardwright-board"
+RETRY_AFTER = "1"  # seconds; a slot lapses after about three, and whoever waits has other servers to ask
+_PATH = re.compile(r"/v1/blobs/([0-9a-f]{64})")
+_MAX_CLIENT = 128  # characters of a client's name that are kept
+Headers = list[tuple[str, str]]
+
+
+class RsgiHeaders(Protocol):
+    def get(self, key: str, default: str | None = None) -> str | None: ...
+
+
+class RsgiScope(Protocol):
+    """What Granian says of a request."""
+
+    proto: str
+    method: str
+    path: str
+    client: str
+    headers: RsgiHeaders
+
+
+class RsgiProtocol(Protocol):
+    """How Granian takes an answer."""
+
+    def response_empty(self, status: int, headers: Headers) -> None: ...
+
+    def response_str(self, status: int, headers: Headers, body: str) -> None: ...
+
+    def response_file(self, status: int, headers: Headers, file: str) -> None: ...
+
+    def response_file_range(self, status: int, headers: Headers, file: str, start: int, end: int) -> None: ...
+
+
+class BlobService:
+    """Serves the complete blobs of `store` for which `holds` is true (default: all)."""
+
+    def __init__(
+        self,
+        store: BlobStore,
+        admission: int,
+        *,
+        holds: Callable[[str], bool] | None = None,
+        lapse: float = LAPSE,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._holds = holds
+        self._admission = Admission(admission, lapse=lapse, clock=clock)
+        self.bytes_served = 0
+        self.refused = 0
+
+    @property
+    def load(self) -> int:
+        """Used share of the admission bound in thousandths."""
+        return self._admission.load
+
+    @property
+    def clients(self) -> tuple[str, ...]:
+        """Who holds a slot now."""
+        return self._admission.clients
+
+    async def __rsgi__(self, scope: RsgiScope, protocol: RsgiProtocol) -> None:
+        match = _PATH.fullmatch(scope.path)
+        if match is None:
+            _say(protocol, 404, f"there is nothing at {scope.path[:200]}; blobs are at /v1/blobs/<sha256>")
+        elif scope.method not in ("GET", "HEAD"):
+            _say(protocol, 405, f"{scope.method} is not for blobs", [("allow", "GET, HEAD")])
+        else:
+            self._answer(match[1], scope, protocol)
+
+    def _answer(self, sha256: str, scope: RsgiScope, protocol: RsgiProtocol) -> None:
+        size = None if self._holds is not None and not self._holds(sha256) else self._store.size(sha256)
+        if size is None:
+            _say(protocol, 404, f"no blob {sha256} here")
+            return
+        tag = f'"{sha256}"'
+        headers = [
+            ("etag", tag),
+            ("accept-ranges", "bytes"),
+            ("cache-control", "public, max-age=31536000, immutable"),
+            ("content-type", "application/octet-stream"),
+        ]
+        if _names(scope.headers.get("if-none-match"), tag):
+            protocol.response_empty(304, headers)
+            return
+        if_range = scope.headers.get("if-range")
+        wanted = scope.headers.get("range") if if_range is None or if_range == tag else None
+        span = parse_range(wanted, size, RANGE_SIZE) if scope.method == "GET" else None
+        if isinstance(span, Unsatisfiable):
+            _say(protocol, 416, f"blob {sha256} has {size} bytes", [("content-range", f"bytes */{size}")])
+        elif scope.method == "HEAD":
+            protocol.response_empty(200, [*headers, ("content-length", str(size))])
+        elif not self._admission.admit(_client(scope)):
+            self.refused += 1
+            _say(protocol, 503, "all slots are taken, ask the next server", [("retry-after", RETRY_AFTER)])
+        else:
+            self._grant(sha256, size, span, headers, protocol)
+
+    def _grant(self, sha256: str, size: int, span: Span | None, headers: Headers, protocol: RsgiProtocol) -> None:
+        file = str(self._store.path(sha256))
+        if span is None:
+            self.bytes_served += size
+            protocol.response_file(200, [*headers, ("content-length", str(size))], file)
+            return
+        start, end = span
+        self.bytes_served += end - start
+        headers += [("content-range", f"bytes {start}-{end - 1}/{size}"), ("content-length", str(end - start))]
+        protocol.response_file_range(206, headers, file, start, end)
+
+
+def _client(scope: RsgiScope) -> str:
+    """The client's name for admission: the board it says it is, else its address without the port."""
+    return (scope.headers.get(CLIENT_HEADER) or scope.client.rpartition(":")[0])[:_MAX_CLIENT]
+
+
+def _names(if_none_match: str | None, tag: str) -> bool:
+    """Whether the header lists `tag`, weakly compared (RFC 9110 section 13.1.2)."""
+    if not if_none_match:
+        return False
+    return any(part.strip().removeprefix("W/") in (tag, "*") for part in if_none_match.split(","))
+
+
+def _say(protocol: RsgiProtocol, status: int, sentence: str, headers: Headers | None = None) -> None:
+    protocol.response_str(status, [("content-type", "text/plain; charset=utf-8"), *(headers or [])], f"{sentence}\n")

@@ -1,0 +1,166 @@
+"""Where bytes come from: ranked sources, and which of them is used now.
+
+Rules:
+
+* Everybody who fetches uses the **same** best source: nearness matters, so work is not spread over tiers.
+* A source that fails is left with its reason, put to the end of the ranking and not asked again before its back-off
+  is over; one that sent wrong bytes or lacks the blob is not asked again at all. A full server (429, 503) is left
+  for as long as it says.
+* Sources may join at any time; hearing a source again ends its back-off, for it lives.
+* Of several workers that saw the same source fail, the first leaves it; for the others it is left already.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import msgspec
+
+from boardwright.errors import BoardwrightError
+
+FIRST_BACKOFF = 0.5  # seconds; a restarted server is back within about a second
+MAX_BACKOFF = 8.0
+MAX_SOURCES = 256  # a cluster's servers and a chassis' relays; more are ignored
+
+
+class SourceError(BoardwrightError):
+    """A source did not give the bytes; try the next. `wait`: seconds until it may be asked again, None: never."""
+
+    retry = True
+
+    def __init__(self, reason: str, *, wait: float | None = -1.0, busy: bool = False) -> None:
+        """`wait` -1 stands for the list's own growing back-off; `busy`: healthy, but full."""
+        super().__init__(reason)
+        self.wait = wait
+        self.busy = busy
+
+
+class RangeReader(Protocol):
+    """The open answer to one range; `length` bytes will come, at most as many as asked."""
+
+    length: int
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill `buffer` or less, at least one byte; raises SourceError at an early end, a stall or a broken line."""
+        ...
+
+    def abort(self) -> None:
+        """Make a `readinto` that another thread waits in fail at once."""
+        ...
+
+    def close(self) -> None:
+        """Free the connection: for the next range if all bytes were read."""
+        ...
+
+
+class FetchSource(Protocol):
+    """One server, relay or test double that holds blobs."""
+
+    @property
+    def id(self) -> str: ...
+
+    def open_range(self, sha256: str, start: int, length: int, timeout: float) -> RangeReader:
+        """Ask for `length` bytes from `start`; `timeout` in seconds without progress. Raises SourceError."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class LeftSource(msgspec.Struct, frozen=True):
+    """A source that was left and why."""
+
+    id: str
+    reason: str
+    busy: bool
+
+
+class _Ranked:
+    def __init__(self, source: FetchSource) -> None:
+        self.source = source
+        self.ready_at: float | None = 0.0  # None: never again
+        self.failures = 0
+        self.left: LeftSource | None = None
+
+
+class SourceList:
+    """The ranked sources of one fetch, best first; thread-safe. Close it when the fetch is over."""
+
+    def __init__(self, sources: Iterable[FetchSource] = (), *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._ranked: list[_Ranked] = []
+        for source in sources:
+            self.add(source)
+
+    def add(self, source: FetchSource) -> bool:
+        """Append `source`; of an id that is listed already only the back-off ends (False)."""
+        with self._lock:
+            for entry in self._ranked:
+                if entry.source.id == source.id:
+                    if entry.ready_at is not None:
+                        entry.ready_at = 0.0
+                    return False
+            if len(self._ranked) >= MAX_SOURCES:
+                return False
+            self._ranked.append(_Ranked(source))
+            return True
+
+    def current(self) -> FetchSource | None:
+        """The best source that may be asked now, None if all are left."""
+        now = self._clock()
+        with self._lock:
+            for entry in self._ranked:
+                if entry.ready_at is not None and entry.ready_at <= now:
+                    return entry.source
+        return None
+
+    def leave(self, source: FetchSource, error: SourceError) -> bool:
+        """Put `source` to the end with its reason; False if it was left already."""
+        now = self._clock()
+        with self._lock:
+            entry = next((entry for entry in self._ranked if entry.source is source), None)
+            if entry is None or entry.ready_at is None or entry.ready_at > now:
+                return False
+            entry.left = LeftSource(source.id, str(error), error.busy)
+            if error.wait is None:
+                entry.ready_at = None
+            elif error.wait >= 0:
+                entry.ready_at = now + error.wait
+            else:
+                entry.ready_at = now + min(FIRST_BACKOFF * 2**entry.failures, MAX_BACKOFF)
+                entry.failures += 1
+            self._ranked.remove(entry)
+            self._ranked.append(entry)
+            return True
+
+    def worked(self, source: FetchSource) -> None:
+        """`source` gave a verified piece: its next back-off begins small again."""
+        with self._lock:
+            for entry in self._ranked:
+                if entry.source is source:
+                    entry.failures = 0
+                    return
+
+    def next_ready(self) -> float | None:
+        """Seconds until a source may be asked (0: now), None if none ever will."""
+        now = self._clock()
+        with self._lock:
+            times = [entry.ready_at for entry in self._ranked if entry.ready_at is not None]
+        return max(0.0, min(times) - now) if times else None
+
+    def left(self) -> tuple[LeftSource, ...]:
+        """Every source that was left at least once, with its last reason."""
+        with self._lock:
+            return tuple(entry.left for entry in self._ranked if entry.left is not None)
+
+    def ids(self) -> tuple[str, ...]:
+        """The ranking as it is now."""
+        with self._lock:
+            return tuple(entry.source.id for entry in self._ranked)
+
+    def close(self) -> None:
+        """Close every source's connections."""
+        with self._lock:
+            for entry in self._ranked:
+                entry.source.close()
