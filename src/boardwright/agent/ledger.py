@@ -1,0 +1,96 @@
+"""What the agent knows across restarts: ``STATE_DIR/ledger.json``.
+
+Rules:
+
+* The file is replaced as a whole, durably, before the actions of a step are carried out.
+* It carries a schema version. Fields of a newer release are ignored and kept, so that the release before can read the
+  file, and the newer one finds its fields again.
+* A group whose record cannot be read is left out: what is in place on the disk is adopted. A file that cannot be read
+  at all is set aside as ``ledger.json.unreadable``. Neither stops the agent: a board must come up.
+* Losing the file loses the memory of bad versions, of the generation and of the rollback target, nothing else.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from boardwright.agent.deployment import Deployment
+from boardwright.transfer.durable import write_durably
+
+SCHEMA = 1
+NAME = "ledger.json"
+MAX_SERVERS = 64  # twice the control boards of a large cluster; anybody can send an offer
+
+
+class KnownServer(msgspec.Struct, frozen=True):
+    """A server that has answered: where its API is, and how many rounds in a row it has missed since."""
+
+    api: str
+    missed: int = 0
+
+
+class Record(msgspec.Struct, frozen=True):
+    """The ledger's content. `generation` is the highest plan taken, `sequence` that of the last report."""
+
+    schema: int = SCHEMA
+    generation: int = 0
+    sequence: int = 0
+    servers: dict[str, KnownServer] = {}
+    groups: dict[str, Deployment] = {}
+
+
+class Ledger:
+    """The ledger of one board in `state_dir`, which must exist."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self.path = state_dir / NAME
+        self._read: dict[str, Any] = {}
+        self._written = b""
+
+    def load(self) -> Record:
+        """The record on disk, or an empty one. Raises OSError only if the disk fails."""
+        try:
+            data = self.path.read_bytes()
+        except FileNotFoundError:
+            return Record()
+        try:
+            raw = msgspec.json.decode(data)
+            if not isinstance(raw, dict):
+                raise msgspec.ValidationError("the ledger is not an object")
+            groups = raw.pop("groups", {})
+            record = msgspec.convert(raw, Record, strict=False)
+        except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError):
+            self.path.replace(self.path.with_name(NAME + ".unreadable"))
+            return Record()
+        raw["groups"] = groups if isinstance(groups, dict) else {}
+        self._read = raw
+        deployments = {group: _deployment(entry) for group, entry in raw["groups"].items()}
+        return msgspec.structs.replace(
+            record, groups={group: entry for group, entry in deployments.items() if entry is not None}
+        )
+
+    def save(self, record: Record) -> None:
+        """Replace the file durably; does nothing if nothing changed. Raises OSError."""
+        document = _over(self._read, msgspec.to_builtins(record))
+        document["schema"] = SCHEMA
+        read_groups = self._read.get("groups", {})
+        document["groups"] = {
+            group: _over(read_groups.get(group), entry) for group, entry in document["groups"].items()
+        }
+        data = msgspec.json.encode(document, order="deterministic")
+        if data != self._written:
+            write_durably(self.path, data)
+            self._written = data
+
+
+def _deployment(entry: object) -> Deployment | None:
+    try:
+        return msgspec.convert(entry, Deployment)
+    except msgspec.ValidationError:
+        return None
+
+
+def _over(old: object, new: dict[str, Any]) -> dict[str, Any]:
+    """`new` with those keys of `old` that it does not have: fields of a newer release."""
+    return {**old, **new} if isinstance(old, dict) else dict(new)
