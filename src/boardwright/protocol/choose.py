@@ -7,6 +7,9 @@ Rules:
   step of a rollout would send boards past their own chassis to the server that heard of it first.
 * Only who holds the version whole is chosen. ``preparing`` is never chosen, but a nearer tier that prepares
   makes a board wait, as long as it has patience.
+* A server whose plan is older speaks of the wanted manifest only if the request named it by ``want``. If somebody
+  nearer than the best said nothing of it, ``unasked`` tells the board to ask once more with ``want`` before it
+  crosses to a farther tier.
 * Nearest tier first; inside it the least loaded; equal load is spread by rendezvous hashing (highest random
   weight of board and server), so that 16 boards do not all pick one.
 * A server over its admission bound comes behind all that are not, whatever the tier: a tier whose servers are
@@ -41,12 +44,17 @@ class Candidate(msgspec.Struct, frozen=True):
 
 
 class Choice(msgspec.Struct, frozen=True):
-    """`ranking` best first; `wait`: a nearer tier is preparing, ask again until the bounded wait is over."""
+    """`ranking` best first; `wait`: a nearer tier is preparing, ask again until the bounded wait is over.
+
+    `unasked`: somebody nearer than the best said nothing of the version; if the request did not name it by ``want``,
+    ask once more with it.
+    """
 
     ranking: tuple[Candidate, ...]
     heard: tuple[HeardOffer, ...]
     reason: str
     wait: bool
+    unasked: bool = False
 
 
 _Rank = tuple[bool, int, int, bool, bytes, str]
@@ -60,6 +68,7 @@ def choose(board: Board, offers: Iterable[Offer], group: str, manifest: bytes, *
     fit: list[tuple[_Rank, Candidate, Offer]] = []
     fallen: list[HeardOffer] = []
     preparing: list[Source] = []
+    silent: list[Source] = []
     for offer in offers:
         source = _source(board, offer)
         entry = _entry(offer, group, manifest)
@@ -71,7 +80,9 @@ def choose(board: Board, offers: Iterable[Offer], group: str, manifest: bytes, *
         fallen.append(_heard(source, offer, _holding_word(entry), None, why_not))
         if entry is not None and entry.holding is Holding.PREPARING:
             preparing.append(source)
-    fit.sort(key=lambda ranked: (ranked[0], ranked[1].blobs, ranked[2].generation))
+        elif entry is None and not offer.relay:
+            silent.append(source)
+    fit.sort(key=lambda ranked: (ranked[0], ranked[2].chassis, ranked[2].slot, ranked[2].blobs, ranked[2].generation))
     ranking: list[Candidate] = []
     heard: list[HeardOffer] = []
     for _, candidate, offer in fit:
@@ -80,9 +91,10 @@ def choose(board: Board, offers: Iterable[Offer], group: str, manifest: bytes, *
             continue
         ranking.append(candidate)
         heard.append(_heard(candidate.source, offer, "all", len(ranking), _why_ranked(candidate, ranking[0])))
-    fallen.sort(key=lambda line: (line.source.tier.rank, line.source.id, line.reason, line.generation, line.load))
-    wait = patience and _nearer_prepares(preparing, ranking)
-    return Choice(tuple(ranking), (*heard, *fallen), _reason(ranking, fallen, preparing, wait), wait)
+    fallen.sort(key=_trace_order)
+    wait = patience and _any_nearer(preparing, ranking)
+    reason = _reason(ranking, fallen, preparing, wait)
+    return Choice(tuple(ranking), (*heard, *fallen), reason, wait, _any_nearer(silent, ranking))
 
 
 def _source(board: Board, offer: Offer) -> Source:
@@ -121,11 +133,10 @@ def _weight(board: str, server: str) -> bytes:
     return hashlib.blake2b(f"{len(board)}:{board}{server}".encode(errors="replace"), digest_size=8).digest()
 
 
-def _nearer_prepares(preparing: list[Source], ranking: list[Candidate]) -> bool:
-    nearest = min((source.tier.rank for source in preparing), default=None)
-    if nearest is None:
-        return False
-    return not ranking or nearest < ranking[0].source.tier.rank
+def _any_nearer(sources: list[Source], ranking: list[Candidate]) -> bool:
+    """Whether one of `sources` is nearer than the best of the ranking (any is, if that is empty)."""
+    nearest = min((source.tier.rank for source in sources), default=None)
+    return nearest is not None and (not ranking or nearest < ranking[0].source.tier.rank)
 
 
 def _why_ranked(candidate: Candidate, best: Candidate) -> str:
@@ -143,6 +154,12 @@ def _why_ranked(candidate: Candidate, best: Candidate) -> str:
 
 def _heard(source: Source, offer: Offer, holding: str, rank: int | None, reason: str) -> HeardOffer:
     return HeardOffer(source, offer.load / FULL, offer.generation, holding, rank, reason)
+
+
+def _trace_order(line: HeardOffer) -> tuple[int, str, str, str, str, str, int, float]:
+    source = line.source
+    where = (source.tier.rank, source.id, source.chassis, source.slot)
+    return (*where, line.holding, line.reason, line.generation, line.load)
 
 
 def _holding_word(entry: GroupOffer | None) -> str:

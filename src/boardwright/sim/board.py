@@ -7,11 +7,13 @@ comes after the choice belongs to the agent's machine (``sim/agent.py``).
 
 from collections.abc import Callable
 from random import Random
+from typing import Protocol
 
 import msgspec
 
 from boardwright.model.inventory import Board
 from boardwright.model.plan import BoardPlan
+from boardwright.model.software import Target
 from boardwright.protocol.choose import Choice, choose
 from boardwright.protocol.codec import Received, decode
 from boardwright.protocol.messages import Announcement, GroupQuery, Offer
@@ -44,6 +46,17 @@ class Chosen(msgspec.Struct, frozen=True):
         return self.choice.ranking[0].source.id
 
 
+class Listener(Protocol):
+    """What an agent hears of its board's rounds."""
+
+    def plan(self, plan: BoardPlan) -> None: ...
+
+    def chosen(self, chosen: Chosen) -> None: ...
+
+    def nothing(self, group: str, manifest: bytes, reason: str) -> None:
+        """Everybody was asked for this manifest and nobody has it; the agent decides when to ask again."""
+
+
 class SimBoard:
     """A board on the simulated network, named ``board:ID`` there."""
 
@@ -58,6 +71,7 @@ class SimBoard:
         self.generation = 0
         self.chosen: dict[str, Chosen] = {}
         self.history: list[Chosen] = []
+        self.listener: Listener | None = None
         self.requester: Requester | None = None
         self.rounds = 0
         self.transmissions = 0
@@ -79,7 +93,7 @@ class SimBoard:
     def power_on(self, *, listens: bool = True, jitter: bool = True) -> None:
         """Join and ask, spread by the start jitter; `listens`: to announcements."""
         self._network.join(self.node, self._receive, listens=listens)
-        self._ask_in(ask_after_start(self.timing, self._rng) if jitter else 0.0)
+        self.ask_in(ask_after_start(self.timing, self._rng) if jitter else 0.0)
 
     def power_off(self) -> None:
         self._network.leave(self.node)
@@ -111,7 +125,8 @@ class SimBoard:
         choice = choose(self.board, self.requester.offers, group, self._wants[group], patience=False)
         return [candidate.source.id for candidate in choice.ranking]
 
-    def _ask_in(self, delay: float) -> None:
+    def ask_in(self, delay: float) -> None:
+        """Begin the next round in `delay` seconds instead of when it was due."""
         if self._next_round is not None:
             self._next_round.cancel()
         self._next_round = self._time.after(delay, self.ask)
@@ -123,7 +138,7 @@ class SimBoard:
         message = received.message
         if isinstance(message, Announcement) and message.generation > self.generation:
             self._announced = max(self._announced, message.generation)
-            self._ask_in(ask_after_announcement(self.timing, self._rng))
+            self.ask_in(ask_after_announcement(self.timing, self._rng))
         elif isinstance(message, Offer) and self.requester is not None and self.requester.hear(message, self._time.now):
             self._step()
 
@@ -150,43 +165,58 @@ class SimBoard:
             self._retry()
             return
         self.generation = plan.generation
-        assert self._since is not None
-        patience = self._time.now < self._since + self.timing.preparing_wait
-        missing = waiting = False
-        for group in self.board.groups:
-            target = plan.groups.get(group)
-            if target is None:
-                continue
-            manifest = bytes.fromhex(target.manifest)
-            self._wants[group] = manifest
-            choice = choose(self.board, requester.offers, group, manifest, patience=patience)
-            if choice.wait:
-                waiting = True
-            elif not choice.ranking:
-                missing = True
-            else:
-                self._record(
-                    Chosen(group, manifest, choice, self._time.now, self._time.now - self._since, plan.generation)
-                )
-        if missing:
+        if self.listener is not None:
+            self.listener.plan(plan)
+        open_groups = [self._choose(group, target, requester) for group, target in self._planned(plan)]
+        if "missing" in open_groups:
             self._retry()
-        elif waiting:
-            self._ask_in(self.timing.preparing_repeat)
+        elif "waiting" in open_groups:
+            self.ask_in(self.timing.preparing_repeat)
         else:
-            self._since = None
-            self._fruitless = 0
-            behind = self._announced > self.generation  # announced while this round was under way
-            self._ask_in(
-                ask_after_announcement(self.timing, self._rng)
-                if behind
-                else ask_again_after(self.period, self.timing, self._rng)
-            )
+            self._rest()
+
+    def _planned(self, plan: BoardPlan) -> list[tuple[str, Target]]:
+        return [(group, plan.groups[group]) for group in self.board.groups if group in plan.groups]
+
+    def _choose(self, group: str, target: Target, requester: Requester) -> str:
+        """Choose for one group; what came of it.
+
+        "missing": ask again soon, by ``want``; "refused": the agent will ask again itself; "waiting"; "chosen".
+        """
+        assert self._since is not None
+        manifest = bytes.fromhex(target.manifest)
+        asked_for_it = self._wants.get(group) == manifest
+        self._wants[group] = manifest
+        seconds = self._time.now - self._since
+        patience = seconds < self.timing.preparing_wait
+        choice = choose(self.board, requester.offers, group, manifest, patience=patience)
+        if choice.unasked and not asked_for_it:
+            return "missing"
+        if choice.wait:
+            return "waiting"
+        if choice.ranking:
+            self._record(Chosen(group, manifest, choice, self._time.now, seconds, self.generation))
+            return "chosen"
+        if self.listener is None or not asked_for_it:
+            return "missing"
+        self.listener.nothing(group, manifest, choice.reason)
+        return "refused"
+
+    def _rest(self) -> None:
+        self._since = None
+        self._fruitless = 0
+        if self._announced > self.generation:  # announced while this round was under way
+            self.ask_in(ask_after_announcement(self.timing, self._rng))
+        elif self._next_round is None or not self._next_round.pending:
+            self.ask_in(ask_again_after(self.period, self.timing, self._rng))
 
     def _record(self, chosen: Chosen) -> None:
         before = self.chosen.get(chosen.group)
         if before is None or before.manifest != chosen.manifest:
             self.chosen[chosen.group] = chosen
             self.history.append(chosen)
+        if self.listener is not None:
+            self.listener.chosen(chosen)
 
     def _newest_plan(self, offers: tuple[Offer, ...]) -> BoardPlan | None:
         """From the highest generation that is proved; a board never goes back to an older plan."""
@@ -201,5 +231,5 @@ class SimBoard:
         return max(unproved, key=lambda plan: plan.generation, default=None)
 
     def _retry(self) -> None:
-        self._ask_in(repeat_after(self._fruitless, self.timing, self._rng))
+        self.ask_in(repeat_after(self._fruitless, self.timing, self._rng))
         self._fruitless += 1

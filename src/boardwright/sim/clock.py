@@ -22,9 +22,14 @@ class Timer:
     def cancel(self) -> None:
         self._callback = None
 
+    @property
+    def pending(self) -> bool:
+        return self._callback is not None
+
     def fire(self) -> None:
-        if self._callback is not None:
-            self._callback()
+        callback, self._callback = self._callback, None
+        if callback is not None:
+            callback()
 
 
 class VirtualTime:

@@ -14,6 +14,7 @@ from boardwright.model.location import Location
 from boardwright.model.plan import BoardPlan, Plan
 from boardwright.model.software import Target
 from boardwright.protocol.messages import Holding
+from boardwright.sim.agent import Behaviour, SimAgent
 from boardwright.sim.board import SimBoard
 from boardwright.sim.clock import VirtualTime
 from boardwright.sim.network import Conditions, Network
@@ -65,6 +66,11 @@ class SimCluster:
             if told is None or server.id in told:
                 server.take(self.plan)
         return self.plan
+
+    def with_agents(self, behaviour: Behaviour | None = None) -> dict[str, SimAgent]:
+        """Put the agent's machine on every board; the agents by board id."""
+        how = behaviour or Behaviour()
+        return {id: SimAgent(board, self.time, self.servers, how) for id, board in self.boards.items()}
 
     def power_on(self, *, listens: bool = True, jitter: bool = True) -> None:
         """Switch every board on at the same moment."""

@@ -88,6 +88,14 @@ class TestVersion:
         other = Offer("lab", b"n" * 16, "x", "1", "1", 1, "a", "b", groups=(GroupOffer("routing", "2", V2),))
         assert not choice(other).ranking
 
+    def test_a_nearer_server_that_said_nothing_of_the_version_is_to_be_asked_by_want(self) -> None:
+        far = offer("far", "2", "1")
+        assert choice(offer("near", "1", "1", manifest=V1), far).unasked
+        assert choice(offer("near", "1", "1", holding=None), far).unasked
+        assert choice(offer("near", "1", "1", manifest=V1)).unasked
+        assert not choice(offer("near", "1", "1", holding=Holding.NONE), far).unasked
+        assert not choice(offer("near", "1", "1"), offer("beside", "1", "2", manifest=V1)).unasked
+
     def test_nobody_offers_nothing_is_chosen(self) -> None:
         assert choice().ranking == ()
         assert choice().reason == "no offer was heard"
