@@ -9,7 +9,10 @@
 
 SHELL = /bin/sh
 ARGS =
-.PHONY: demo test lint format bench clean runtime dev
+.PHONY: help demo test lint format bench clean runtime dev
+
+help:
+	@sed -n 's/^#//p' Makefile
 
 demo: runtime
 	@.venv/bin/boardwright demo $(ARGS)
