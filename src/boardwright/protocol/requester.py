@@ -59,7 +59,7 @@ class Requester:
         )
         # A nonce per part: an offer then tells which part it answers, even if it names no group.
         parts = [msgspec.structs.replace(part, nonce=rng.randbytes(NONCE_BYTES)) for part in split_request(whole)]
-        self._nonces = frozenset(part.nonce for part in parts)
+        self.nonces = frozenset(part.nonce for part in parts)  # offers that echo one of them are for this round
         self._datagrams = [encode_request(part) for part in parts]
         self._location = board.location
         self._queries = queries
@@ -99,7 +99,7 @@ class Requester:
 
     def hear(self, offer: Offer, now: float) -> bool:
         """Take an offer in. False: it answers another request, or says nothing new."""
-        if offer.nonce not in self._nonces or offer.server in self._ignored:
+        if offer.nonce not in self.nonces or offer.server in self._ignored:
             return False
         known = self._offers.get(offer.server)
         if known is None and len(self._offers) >= MAX_SENDERS:
@@ -129,7 +129,7 @@ class Requester:
         return min(give_up, self.first_heard_at + self._timing.window)
 
     def _all_answered(self) -> bool:
-        return bool(self._known) and all(self._answered.get(server, set()) >= self._nonces for server in self._known)
+        return bool(self._known) and all(self._answered.get(server, set()) >= self.nonces for server in self._known)
 
     def _own_server_suffices(self) -> bool:
         return any(

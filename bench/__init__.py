@@ -1,0 +1,1 @@
+"""Measurements; `python -m bench [NAME...]` runs them and prints markdown tables."""
