@@ -14,6 +14,7 @@ Rules:
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import ipaddress
 import os
@@ -240,7 +241,11 @@ def _group_socket(group: Address, addresses: list[str]) -> socket.socket:
         sock.bind(group)
         for address in addresses:
             membership = socket.inet_aton(group[0]) + socket.inet_aton(address)
-            sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
+            try:
+                sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:  # another address of the same interface joined it already
+                    raise
     except OSError as error:
         sock.close()
         raise _cannot_open("multicast group", group, error) from error

@@ -98,6 +98,26 @@ def test_a_named_interface_and_an_address_on_it_meet_in_the_same_group(group: Ad
     run(body)
 
 
+def test_with_several_interfaces_a_request_leaves_by_each_and_answers_come_back_to_each(group: Address) -> None:
+    async def body(cleanup: ExitStack) -> None:
+        ear, back = Ear(), Ear()
+        listener = await opened(cleanup, ear, "127.77.1.1", multicast=group, listen_multicast=True)
+        sender = await ControlSocket.open(
+            interfaces=("127.77.8.1", "127.77.9.1"), multicast=group, listen_multicast=True, on_datagram=back
+        )
+        cleanup.callback(sender.close)
+        sender.send_group(b"hello")
+        await ear.until(lambda: len(ear.heard) == 2)
+        assert {address for _, address in ear.heard} == set(sender.addresses)
+        for address in sender.addresses:
+            listener.send_to(b"answer", address)
+        await back.until(lambda: [data for data, _ in back.heard].count(b"answer") == 2)
+        sender.send_to(b"one way is enough", listener.addresses[0])
+        await ear.until(lambda: len(ear.heard) == 3)
+
+    run(body)
+
+
 def test_who_does_not_listen_to_the_group_hears_nothing_of_it(group: Address) -> None:
     async def body(cleanup: ExitStack) -> None:
         ear, deaf = Ear(), Ear()
