@@ -31,9 +31,9 @@ class Responder:
         mirror: Mirror,
         holdings: Holdings,
         load: Callable[[], int],
-        on_sighting: Callable[[BoardReport], None],
+        on_sighting: Callable[[BoardReport, Address], None],
     ) -> None:
-        self._facts = facts
+        self.facts = facts  # the API's URL joins when its port is known
         self._mirror = mirror
         self._holdings = holdings
         self._load = load
@@ -46,7 +46,7 @@ class Responder:
 
     def hear(self, data: bytes, sender: Address, send: Callable[[bytes, Address], None]) -> None:
         """Take one datagram in and send what it deserves."""
-        received = decode(data, self._facts.cluster)
+        received = decode(data, self.facts.cluster)
         if isinstance(received, Dropped):
             self.dropped[received.value] += 1
             return
@@ -57,18 +57,18 @@ class Responder:
         elif isinstance(message, Offer):
             if self.on_offer is not None:
                 self.on_offer(message)
-        elif self.on_announcement is not None and message.server != self._facts.server:
+        elif self.on_announcement is not None and message.server != self.facts.server:
             self.on_announcement(message)
 
     def _answer(self, request: Request, sender: Address, send: Callable[[bytes, Address], None]) -> None:
-        if not request.board_type and request.board == self._facts.server:
+        if not request.board_type and request.board == self.facts.server:
             return  # this server's own question, looped back
         plan = self._mirror.state.plan.for_board(request.board)
-        offer = answer(request, self._facts, plan, self._holdings.by_manifest, self._load())
+        offer = answer(request, self.facts, plan, self._holdings.by_manifest, self._load())
         if offer is not None:
             for datagram in encode_offers(offer):
                 send(datagram, sender)
             self.offers_sent += 1
         seen = sighting(request)
         if seen is not None:
-            self._on_sighting(seen)
+            self._on_sighting(seen, sender)

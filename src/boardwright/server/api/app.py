@@ -1,0 +1,33 @@
+"""The API as one ASGI application out of the routes of each topic."""
+
+from collections.abc import Sequence
+
+from litestar import Litestar, Router
+from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+
+from boardwright import __version__
+from boardwright.errors import BoardwrightError
+from boardwright.server.api.gate import Gate
+from boardwright.server.api.problems import on_boardwright_error, on_http_error, on_unexpected_error
+
+
+def make_app(everywhere: Sequence[HTTPRouteHandler], on_the_active: Sequence[HTTPRouteHandler], gate: Gate) -> Litestar:
+    """`everywhere` is answered by any server, `on_the_active` goes through the gate first."""
+    return Litestar(
+        route_handlers=[*everywhere, Router(path="/", route_handlers=on_the_active, before_request=gate)],
+        exception_handlers={
+            BoardwrightError: on_boardwright_error,
+            HTTPException: on_http_error,
+            Exception: on_unexpected_error,
+        },
+        openapi_config=OpenAPIConfig(
+            title="Boardwright",
+            version=__version__,
+            path="/v1",
+            render_plugins=[JsonRenderPlugin(path="/openapi.json")],
+        ),
+        logging_config=None,
+    )

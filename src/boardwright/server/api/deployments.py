@@ -1,0 +1,15 @@
+"""POST /v1/deployments: the operator wants a version of a group on some boards."""
+
+from litestar import post
+from litestar.handlers import HTTPRouteHandler
+
+from boardwright.model.api import Deployment, DeploymentRequest
+from boardwright.server.deployments import Deployments
+
+
+def routes(deployments: Deployments) -> list[HTTPRouteHandler]:
+    @post("/v1/deployments", status_code=200, sync_to_thread=True)
+    def deploy(data: DeploymentRequest) -> Deployment:
+        return deployments.deploy(data)
+
+    return [deploy]

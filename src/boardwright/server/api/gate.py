@@ -1,0 +1,52 @@
+"""Who answers a call that only the active may: this server, or a redirect to the one that is.
+
+A standby answers 307 (RFC 9110 section 15.4.8: same method, same body) to the same path on the active, or 503
+while there is no active. The active stands in the lease record; its URL in its server record.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from litestar import Response
+from litestar.response import Redirect
+
+from boardwright.model.api import Problem
+from boardwright.server.api.problems import AnyRequest, problem
+from boardwright.state.records import ServerRecord
+
+
+class Standing(Protocol):
+    """Which role this server has, and who is the active as far as it knows."""
+
+    @property
+    def is_active(self) -> bool: ...
+
+    @property
+    def epoch(self) -> int: ...
+
+    @property
+    def engine(self) -> str:
+        """'' if changes are taken, else why not."""
+        ...
+
+    def active(self) -> ServerRecord | None: ...
+
+
+Gate = Callable[[AnyRequest], Response[Problem] | Redirect | None]
+
+
+def active_only(standing: Standing, own_id: str) -> Gate:
+    """A ``before_request`` hook that lets a call through on the active alone."""
+
+    def gate(request: AnyRequest) -> Response[Problem] | Redirect | None:
+        if standing.is_active:
+            return None
+        active = standing.active()
+        if active is None or active.id == own_id or not active.api:
+            why = f": {standing.engine}" if standing.engine else ""
+            hint = "one takes over within seconds if the state engine answers; try again"
+            return problem(503, f"no server is active now{why}", hint, exit_code=4)
+        query = request.url.query
+        return Redirect(f"{active.api}{request.url.path}{'?' if query else ''}{query}", status_code=307)
+
+    return gate

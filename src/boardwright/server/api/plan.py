@@ -1,0 +1,16 @@
+"""GET /v1/plan/boards/ID: what a board shall run, from this server's own copy of the plan."""
+
+from litestar import get
+from litestar.handlers import HTTPRouteHandler
+
+from boardwright.model.plan import BoardPlan
+from boardwright.server.mirror import Mirror
+
+
+def routes(mirror: Mirror) -> list[HTTPRouteHandler]:
+    @get("/v1/plan/boards/{board:str}", sync_to_thread=False)
+    def board_plan(board: str) -> BoardPlan:
+        """A board that the plan does not know gets an empty plan: it may be known to the next one."""
+        return mirror.state.plan.for_board(board)
+
+    return [board_plan]

@@ -1,0 +1,86 @@
+"""What `publish` sends: blobs, then the manifest that names them.
+
+A blob streams from the socket to the disk in blocks, never whole in memory; the disk's pace holds the sender back.
+Only what has the digest in its name becomes a blob.
+"""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Executor
+
+from litestar import Response, post, put
+from litestar.handlers import HTTPRouteHandler
+
+from boardwright.errors import FailedError, UsageError
+from boardwright.model.api import Problem, VersionSummary
+from boardwright.model.software import MAX_MANIFEST_BYTES
+from boardwright.server.api.problems import AnyRequest, problem
+from boardwright.server.api.software import summary
+from boardwright.server.publishing import Publishing
+from boardwright.transfer.store import BlobStore
+
+BLOCK = 1024 * 1024  # bytes handed to the disk at once
+STALLED_AFTER = 60.0  # seconds without a byte, after which an upload is given up
+MAX_ASKED = 8 * 1024 * 1024  # a list of 100,000 digests
+SPARE = 64 * 1024 * 1024  # bytes of disk that uploads leave free, so that the server can still write its own files
+_HEX = frozenset("0123456789abcdef")
+
+
+def routes(store: BlobStore, publishing: Publishing, disk: Executor) -> list[HTTPRouteHandler]:
+    """`disk` runs the uploads, so that slow ones do not hold up other calls."""
+
+    @post("/v1/blobs/missing", status_code=200, request_max_body_size=MAX_ASKED, sync_to_thread=True)
+    def missing(data: list[str]) -> list[str]:
+        for sha256 in data:
+            _check_digest(sha256)
+        return [sha256 for sha256 in data if not store.has(sha256)]
+
+    @put("/v1/blobs/{sha256:str}", status_code=201, request_max_body_size=None)
+    async def put_blob(sha256: str, request: AnyRequest) -> Response[Problem] | None:
+        _check_digest(sha256)
+        length = request.headers.get("content-length", "")
+        if not length.isdigit():
+            return problem(411, "an upload without Content-Length", "send the size of the blob", exit_code=2)
+        free = shutil.disk_usage(store.root).free - SPARE
+        if int(length) > free:
+            hint = "free some space in the server's data_dir"
+            return problem(507, f"a blob of {length} bytes does not fit, {max(0, free)} bytes are free", hint)
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(disk, store.put, sha256, _blocks(request.stream(), loop))
+        return None
+
+    @post("/v1/versions", request_max_body_size=MAX_MANIFEST_BYTES, sync_to_thread=True)
+    def publish(body: bytes) -> Response[VersionSummary]:
+        record, new = publishing.publish(body)
+        return Response(summary(record), status_code=201 if new else 200)
+
+    return [missing, put_blob, publish]
+
+
+def _check_digest(sha256: str) -> None:
+    if len(sha256) != 64 or not _HEX.issuperset(sha256):
+        raise UsageError(f"{sha256[:80]!r} is not a SHA-256 digest of 64 hex digits")
+
+
+def _blocks(stream: AsyncIterator[bytes], loop: asyncio.AbstractEventLoop) -> Iterator[bytes]:
+    """Blocks of an upload for a thread; it asks the loop for each, so no more than one waits in memory."""
+
+    async def next_block() -> bytes:
+        block = bytearray()
+        async for chunk in stream:
+            block += chunk
+            if len(block) >= BLOCK:
+                break
+        return bytes(block)
+
+    while True:
+        pending = asyncio.run_coroutine_threadsafe(next_block(), loop)
+        try:
+            block = pending.result(STALLED_AFTER)
+        except TimeoutError as error:
+            pending.cancel()
+            raise FailedError(f"the upload stood still for {STALLED_AFTER:g} s") from error
+        if not block:
+            return
+        yield block

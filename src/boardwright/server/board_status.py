@@ -1,0 +1,45 @@
+"""A board as people see it: the inventory's facts, the plan's wish and the board's own word put together."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from boardwright.model.api import BoardStatus
+from boardwright.model.report import GroupReport
+from boardwright.server.collector import BoardView
+from boardwright.server.mirror import MirrorState
+
+
+def board_statuses(state: MirrorState, views: Mapping[str, BoardView]) -> tuple[BoardStatus, ...]:
+    """Every board of the inventory and every board that was heard, by chassis, slot and id."""
+    known = state.boards.keys() | views.keys()
+    statuses = (board_status(board, state, views.get(board)) for board in known)
+    return tuple(sorted((status for status in statuses if status is not None), key=_place))
+
+
+def board_status(board: str, state: MirrorState, view: BoardView | None) -> BoardStatus | None:
+    """One board, or None if nobody knows it. `wanted` is what the newest plan says, heard or not by the board."""
+    facts = state.boards.get(board) or (None if view is None else view.board)
+    if facts is None:
+        return None
+    groups = {} if view is None else dict(view.groups)
+    for group, target in state.plan.for_board(board).groups.items():
+        groups[group] = msgspec.structs.replace(groups.get(group, GroupReport()), wanted=target.version)
+    return BoardStatus(
+        id=facts.id,
+        chassis=facts.location.chassis,
+        slot=facts.location.slot,
+        type=facts.type,
+        generation=0 if view is None else view.generation,
+        seen=None if view is None else round(view.age, 3),
+        groups=groups,
+    )
+
+
+def _place(status: BoardStatus) -> tuple[tuple[int, str], tuple[int, str], str]:
+    return _natural(status.chassis), _natural(status.slot), status.id
+
+
+def _natural(word: str) -> tuple[int, str]:
+    """Slot 2 before slot 10; words without a number come last."""
+    return (int(word), "") if word.isascii() and word.isdigit() else (1 << 62, word)

@@ -1,0 +1,141 @@
+"""`deploy`: an assignment joins the policy, the plan follows, a rollout begins; all in one transaction or not at all.
+
+Rules:
+
+* What cannot be meant is refused before anything is read: another strategy than "all-at-once" (this release has no
+  other), the deployment group (`upgrade` does that), a selector that cannot be read.
+* A group or version that is not published, and a selector that matches no board, are errors that name what there is.
+* A dry run goes the same way and stops before the commit.
+* A commit that lost against another change is decided anew from a new reading, a few times.
+"""
+
+from collections.abc import Callable, Iterable
+
+from boardwright.errors import ConflictError, FailedError, RefusedError
+from boardwright.model.api import Deployment, DeploymentRequest, PlanChange
+from boardwright.model.policy import Assignment, Selector, parse_selector
+from boardwright.planner.planner import Proposal
+from boardwright.planner.safety import strategy_named
+from boardwright.server.facts import Facts, encoded, read_facts
+from boardwright.server.mirror import Mirror
+from boardwright.server.planning import propose, transaction
+from boardwright.server.publishing import SEEN_WITHIN
+from boardwright.server.rollouts import number, ordered
+from boardwright.state.kv import KV, Transaction
+from boardwright.state.lease import DeposedError
+from boardwright.state.records import ROLLOUTS, RolloutRecord
+
+DEPLOYMENT_GROUP = "boardwright"
+ATTEMPTS = 5  # commits that may lose in a row; joins and publishes come in bursts, an operator waits for none of them
+KEPT_ROLLOUTS = 200  # older ones are forgotten, so that the state stays small
+NAMED = 10  # how many known names an error lists
+
+
+class Deployments:
+    """Deploys through `commit` (fenced by the lease); `wall` is seconds since the epoch."""
+
+    def __init__(self, kv: KV, commit: Callable[[Transaction], int], mirror: Mirror, wall: Callable[[], float]) -> None:
+        self._kv = kv
+        self._commit = commit
+        self._mirror = mirror
+        self._wall = wall
+
+    def deploy(self, request: DeploymentRequest) -> Deployment:
+        """Do it, or with `dry_run` say what would happen. UsageError, FailedError, RefusedError, ConflictError."""
+        assignment = _assignment(request)
+        for _ in range(ATTEMPTS - 1):
+            try:
+                return self._attempt(request, assignment)
+            except DeposedError:
+                raise
+            except ConflictError:
+                continue
+        return self._attempt(request, assignment)
+
+    def _attempt(self, request: DeploymentRequest, assignment: Assignment) -> Deployment:
+        facts = read_facts(self._kv)
+        _check_published(facts, assignment)
+        _check_matches(facts, assignment)
+        policy = facts.policy.assign(assignment)
+        proposal = propose(facts, policy)
+        generation = facts.plan.generation if proposal.plan is None else proposal.plan.generation
+        if request.dry_run:
+            return Deployment(None, generation, _changes(facts, assignment, proposal))
+        rollout = RolloutRecord(
+            id=f"r{max((number(known) for known in facts.rollouts), default=0) + 1}",
+            group=assignment.group,
+            version=assignment.version,
+            selectors=assignment.selectors,
+            strategy=request.strategy,
+            generation=generation,
+            started=self._wall(),
+        )
+        change = transaction(facts, policy, proposal)
+        key = f"{ROLLOUTS}{rollout.id}"
+        forgotten = [f"{ROLLOUTS}{old.id}" for old in ordered(facts.rollouts.values())[: 1 - KEPT_ROLLOUTS]]
+        change = Transaction(
+            {**change.compares, key: 0}, {**change.puts, key: encoded(rollout), **dict.fromkeys(forgotten)}
+        )
+        self._mirror.wait_for(self._commit(change), SEEN_WITHIN)
+        return Deployment(rollout.id, generation, _changes(facts, assignment, proposal))
+
+
+def _assignment(request: DeploymentRequest) -> Assignment:
+    if request.group == DEPLOYMENT_GROUP:
+        raise RefusedError(
+            f"{DEPLOYMENT_GROUP!r} is the deployment group, its servers are not deployed like other software",
+            hint="use `boardwright upgrade VERSION`",
+        )
+    strategy_named(request.strategy)
+    selectors = tuple(parse_selector(text) for text in request.selectors)
+    return Assignment(request.group, request.version, selectors)
+
+
+def _check_published(facts: Facts, assignment: Assignment) -> None:
+    records = facts.catalog.values()
+    versions = {record.version for record in records if record.group == assignment.group}
+    if not versions:
+        groups = _names(record.group for record in records)
+        raise FailedError(f"no version of the group {assignment.group!r} is published", hint=f"groups: {groups}")
+    if assignment.version not in versions:
+        raise FailedError(
+            f"version {assignment.version!r} of {assignment.group} is not published",
+            hint=f"published are {_names(versions)}",
+        )
+
+
+def _check_matches(facts: Facts, assignment: Assignment) -> None:
+    boards = facts.inventory.boards.values()
+    if not boards:
+        raise FailedError("the cluster knows no board yet", hint="start agents, or name boards in cluster.toml")
+    for selector in assignment.selectors:
+        if not any(selector.matches(board) for board in boards):
+            raise FailedError(f"selector {str(selector)!r} matches no board", hint=_what_there_is(facts, selector))
+
+
+def _what_there_is(facts: Facts, selector: Selector) -> str:
+    key = selector.terms[0][0]
+    boards = facts.inventory.boards.values()
+    words = {
+        "board": (board.id for board in boards),
+        "chassis": (board.location.chassis for board in boards),
+        "slot": (board.location.slot for board in boards),
+        "type": (board.type for board in boards),
+    }
+    return f"{key}: {_names(words[key])}"
+
+
+def _changes(facts: Facts, assignment: Assignment, proposal: Proposal) -> tuple[PlanChange, ...]:
+    """What the plan changes, and for every board that was meant and stays as it is, why."""
+    boards = facts.inventory.boards
+    refused = (
+        change
+        for change in proposal.refused
+        if change.group == assignment.group and change.board in boards and assignment.matches(boards[change.board])
+    )
+    return (*proposal.changes, *refused)
+
+
+def _names(words: Iterable[str]) -> str:
+    names = sorted(set(words))
+    return (", ".join(names[:NAMED]) + (" ..." if len(names) > NAMED else "")) or "none"

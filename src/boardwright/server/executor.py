@@ -1,0 +1,140 @@
+"""What the active does beside answering calls: joins, plans, ends of rollouts.
+
+Rules:
+
+* Only the holder of the lease acts, and every write is fenced by it; one that was deposed changes nothing.
+* On taking over, boards of the inventory file that the state lacks are added. The file never changes or removes one.
+* Boards that were heard and that nobody knows, or whose own word about their place differs, are recorded.
+* When the boards or the catalog changed, the policy is planned anew: late boards join, new variants fit.
+* A write that lost against another is no error: the next round reads again. Other trouble is logged once and tried
+  again; nothing here may end the loop.
+"""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from boardwright import log
+from boardwright.config import load_inventory
+from boardwright.errors import BoardwrightError, ConflictError
+from boardwright.model.inventory import Board
+from boardwright.server.collector import Collector
+from boardwright.server.facts import Facts, encoded, read_facts
+from boardwright.server.mirror import Mirror, MirrorState
+from boardwright.server.planning import propose, transaction
+from boardwright.server.rollout_watch import RolloutWatch
+from boardwright.state.kv import KV, Transaction
+from boardwright.state.records import BOARDS
+
+EVERY = 0.5  # seconds between rounds, beside being woken; a storm of joins makes two plans a second at most
+BOARDS_PER_COMMIT = 50  # etcd takes 128 operations in a transaction by default; a board is a compare and a put
+_log = log.get("server.executor")
+
+Commit = Callable[[Transaction], int]
+
+
+class Executor:
+    """`epoch` answers the epoch of the lease in hand, 0 for none; `commit` is fenced by it."""
+
+    def __init__(
+        self,
+        kv: KV,
+        commit: Commit,
+        epoch: Callable[[], int],
+        mirror: Mirror,
+        collector: Collector,
+        watch: RolloutWatch,
+        inventory_file: Path | None,
+    ) -> None:
+        self._kv = kv
+        self._commit = commit
+        self._epoch = epoch
+        self._mirror = mirror
+        self._collector = collector
+        self._watch = watch
+        self._inventory_file = inventory_file
+        self._wake = threading.Event()
+        self._acting_in = 0
+        self._stale = True
+        self._last_trouble = ""
+        mirror.subscribe(self._on_state)
+
+    def wake(self) -> None:
+        """Begin a round now; from any thread."""
+        self._wake.set()
+
+    def run(self, stop: threading.Event) -> None:
+        """Rounds until `stop`; call ``wake`` after setting it."""
+        while not stop.is_set():
+            self.round()
+            self._wake.wait(EVERY)
+            self._wake.clear()
+
+    def round(self) -> None:
+        """Do what is due, if this server is the active."""
+        epoch = self._epoch()
+        if not epoch:
+            self._acting_in = 0
+            return
+        taking_over = epoch != self._acting_in
+        try:
+            self._record_boards(taking_over)
+            if self._stale or taking_over:
+                self._stale = False
+                self._plan()
+            self._watch.write_ends(self._kv, self._commit)
+        except ConflictError:
+            self._stale = True
+        except BoardwrightError as error:
+            self._stale = True
+            if str(error) != self._last_trouble:
+                _log.error("the active cannot act", error=str(error), cause=error.__cause__)
+            self._last_trouble = str(error)
+        else:
+            self._acting_in = epoch
+            self._last_trouble = ""
+
+    def _on_state(self, before: MirrorState, after: MirrorState) -> None:
+        if before.boards != after.boards or before.catalog != after.catalog:
+            self._stale = True
+            self._wake.set()
+
+    def _record_boards(self, taking_over: bool) -> None:
+        if taking_over:
+            facts = read_facts(self._kv)
+            known = facts.inventory.boards
+            news = {board.id: board for board in self._listed() if board.id not in known}
+            self._write_boards(facts, news)
+            self._write_boards(read_facts(self._kv), self._collector.facts({**known, **news}, everything=True))
+        else:
+            news = self._collector.facts(self._mirror.state.boards)
+            if news:
+                self._write_boards(read_facts(self._kv), news)
+
+    def _write_boards(self, facts: Facts, boards: dict[str, Board]) -> None:
+        news = [(f"{BOARDS}{board.id}", board) for board in boards.values()]
+        for start in range(0, len(news), BOARDS_PER_COMMIT):
+            part = news[start : start + BOARDS_PER_COMMIT]
+            puts: dict[str, bytes | None] = {key: encoded(board) for key, board in part}
+            self._commit(Transaction(facts.compare(*puts), puts))
+            self._stale = True
+        for board in boards.values():
+            _log.info("board recorded", board=board.id, location=board.location, type=board.type)
+
+    def _listed(self) -> tuple[Board, ...]:
+        if self._inventory_file is None:
+            return ()
+        try:
+            return tuple(entry.board for entry in load_inventory(self._inventory_file).boards)
+        except BoardwrightError as error:
+            _log.error("inventory not taken in", file=self._inventory_file, error=str(error))
+            return ()
+
+    def _plan(self) -> None:
+        facts = read_facts(self._kv)
+        if not facts.policy.assignments:
+            return
+        proposal = propose(facts, facts.policy)
+        if proposal.plan is not None:
+            self._commit(transaction(facts, facts.policy, proposal))
+            _log.info("plan committed", generation=proposal.plan.generation, changes=len(proposal.changes))

@@ -1,0 +1,55 @@
+"""From what the operator wants to a plan that may be committed: the planner proposes, the checker refuses.
+
+Rules:
+
+* The planner is pure and decides; nothing here weighs boards against each other.
+* The checker judges every plan anew before it is committed, whoever made it.
+* A plan is committed only onto its parent: its transaction compares the plan and the policy that it was made from.
+"""
+
+from collections.abc import Mapping
+
+from boardwright.errors import RefusedError
+from boardwright.model.policy import Policy
+from boardwright.model.software import Target
+from boardwright.planner.check import check
+from boardwright.planner.planner import CatalogEntry, Proposal, plan
+from boardwright.server.facts import Facts, encoded
+from boardwright.state.kv import Transaction
+from boardwright.state.records import PLAN, POLICY, CatalogRecord
+
+NAMED_FINDINGS = 5  # how many faults of a refused plan the sentence names
+
+
+def propose(facts: Facts, policy: Policy) -> Proposal:
+    """What follows from `policy` and the facts; RefusedError for a plan that the checker does not let pass."""
+    catalog = catalog_entries(facts.catalog)
+    proposal = plan(policy, facts.inventory, catalog, facts.plan)
+    if proposal.plan is not None:
+        findings = check(proposal.plan, facts.plan, facts.inventory, catalog)
+        if findings:
+            named = "; ".join(str(finding) for finding in findings[:NAMED_FINDINGS])
+            raise RefusedError(f"plan {proposal.plan.generation} is unsafe: {named}")
+    return proposal
+
+
+def transaction(facts: Facts, policy: Policy, proposal: Proposal) -> Transaction:
+    """The change that makes `policy` and the proposed plan true, if nobody changed either meanwhile."""
+    puts: dict[str, bytes | None] = {}
+    if policy != facts.policy:
+        puts[POLICY] = encoded(policy)
+    if proposal.plan is not None:
+        puts[PLAN] = encoded(proposal.plan)
+    return Transaction(facts.compare(POLICY, PLAN), puts)
+
+
+def catalog_entries(catalog: Mapping[str, CatalogRecord]) -> tuple[CatalogEntry, ...]:
+    """The catalog as the planner reads it."""
+    return tuple(
+        CatalogEntry(
+            target=Target(record.group, record.version, record.variant, record.manifest),
+            requires=record.requires,
+            board_types=tuple(record.variant.split(",")),
+        )
+        for _, record in sorted(catalog.items())
+    )

@@ -1,0 +1,74 @@
+"""The program `boardwright-server`: settings, log, lock, then the server until a signal ends it.
+
+Exit codes (design section 12): 0 ended by SIGTERM or SIGINT; 1 failed; 2 wrong configuration; 3 refused: another
+server runs on this data directory or port, or the engine refuses this host.
+"""
+
+import argparse
+import asyncio
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from boardwright import __version__, log
+from boardwright.config import ServerSettings, load_server
+from boardwright.errors import BoardwrightError
+from boardwright.server.data_lock import DataLock
+from boardwright.server.server import Server
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM or SIGINT; the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        log.configure("boardwright-server", options.log_level)
+        settings = load_server(options.config)
+        lock = DataLock(settings.data_dir)
+        try:
+            asyncio.run(_serve(settings))
+        finally:
+            lock.release()
+    except BoardwrightError as error:
+        sys.stderr.write(_sentences(error))
+        return error.exit_code
+    except KeyboardInterrupt:  # before the signal handlers stand
+        return 0
+    return 0
+
+
+async def _serve(settings: ServerSettings) -> None:
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    server = Server(settings)
+    try:
+        await server.start()
+        await ended.wait()
+    finally:
+        await server.stop()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="boardwright-server", description="The deployment server of a control board.")
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="server.toml")
+    parser.add_argument("--log-level", choices=tuple(log.LEVELS), default="info")
+    parser.add_argument("--version", action="version", version=f"boardwright-server {__version__}")
+    return parser
+
+
+def _sentences(error: BoardwrightError) -> str:
+    """One sentence, the causes, a hint."""
+    lines = [f"boardwright-server: {error}"]
+    cause = error.__cause__
+    while cause is not None:
+        lines.append(f"  because: {cause}")
+        cause = cause.__cause__
+    if error.hint:
+        lines.append(f"  hint: {error.hint}")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""A new version enters the catalog.
+
+Rules:
+
+* The manifest is checked and every blob it names is in the store, with the size it says, before anything is written.
+* A name (group, version, variant) is immutable: the same content again is fine, other content is refused.
+* The catalog record is the last thing written, in a transaction that only the active can commit. A publish that is
+  cut off leaves blobs that nobody names, never a version that nobody has.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+
+from boardwright.errors import ConflictError, FailedError, RefusedError
+from boardwright.model.software import Manifest, decode_manifest, digest_of
+from boardwright.protocol.messages import Holding
+from boardwright.server.facts import encoded
+from boardwright.server.holdings import Holdings
+from boardwright.server.mirror import Mirror
+from boardwright.state.kv import KV, Transaction
+from boardwright.state.lease import DeposedError
+from boardwright.state.records import CatalogRecord, catalog_key
+from boardwright.transfer.store import BlobStore
+
+SEEN_WITHIN = 3.0  # seconds in which the own copy shows what was just committed; then the answer goes out anyway
+NAMED_BLOBS = 5  # how many of the missing blobs the sentence names
+
+Commit = Callable[[Transaction], int]
+
+
+class Publishing:
+    """Publishes into `store` and, by `commit` (fenced by the lease), the state; `wall` is seconds since the epoch."""
+
+    def __init__(
+        self, kv: KV, commit: Commit, mirror: Mirror, store: BlobStore, holdings: Holdings, wall: Callable[[], float]
+    ) -> None:
+        self._kv = kv
+        self._commit = commit
+        self._mirror = mirror
+        self._store = store
+        self._holdings = holdings
+        self._wall = wall
+
+    def publish(self, data: bytes) -> tuple[CatalogRecord, bool]:
+        """Take the encoded manifest in; answers the record and whether it is new.
+
+        MalformedError for a bad manifest, FailedError for missing blobs, RefusedError for another content.
+        """
+        manifest = decode_manifest(data)
+        digest = digest_of(data)
+        self._check_blobs(manifest)
+        if not self._store.has(digest):
+            self._store.put(digest, [data])
+        record = CatalogRecord(
+            group=manifest.group,
+            version=manifest.version,
+            variant=manifest.variant,
+            manifest=digest,
+            size=manifest.size,
+            published=self._wall(),
+            requires=dict(manifest.requires),
+        )
+        known = self._add(record)
+        self._holdings.mark(digest, Holding.ALL)
+        return (record, True) if known is None else (known, False)
+
+    def _check_blobs(self, manifest: Manifest) -> None:
+        missing = [blob.sha256 for blob in self._store.missing(manifest)]
+        if missing:
+            named = ", ".join(missing[:NAMED_BLOBS]) + (" ..." if len(missing) > NAMED_BLOBS else "")
+            raise FailedError(
+                f"{manifest.group} {manifest.version} names {len(missing)} blobs that this server lacks: {named}",
+                hint="upload them first",
+            )
+        for blob in manifest.blobs:
+            size = self._store.size(blob.sha256)
+            if size != blob.size:
+                raise FailedError(f"blob {blob.sha256} has {size} bytes, the manifest says {blob.size}")
+
+    def _add(self, record: CatalogRecord) -> CatalogRecord | None:
+        """None if the record is new, else the one that was there."""
+        key = catalog_key(record.group, record.version, record.variant)
+        known = self._known(key, record)
+        if known is not None:
+            return known
+        try:
+            revision = self._commit(Transaction({key: 0}, {key: encoded(record)}))
+        except DeposedError:
+            raise
+        except ConflictError:
+            known = self._known(key, record)  # somebody published the same name at the same moment
+            if known is None:
+                raise
+            return known
+        self._mirror.wait_for(revision, SEEN_WITHIN)
+        return None
+
+    def _known(self, key: str, record: CatalogRecord) -> CatalogRecord | None:
+        entry = self._kv.get(key)
+        if entry is None:
+            return None
+        known = msgspec.json.decode(entry.value, type=CatalogRecord)
+        if known.manifest != record.manifest:
+            raise RefusedError(
+                f"{record.group} {record.version} for {record.variant} is published with other content "
+                f"(manifest {known.manifest[:12]}, yours {record.manifest[:12]})",
+                hint="a version is immutable; publish under another version name",
+            )
+        return known

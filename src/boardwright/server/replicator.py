@@ -1,0 +1,146 @@
+"""Copying versions from the other servers, so that every control board serves them all (M6).
+
+Rules:
+
+* What the catalog names and the store lacks is copied: what the plan needs first, then the newest.
+* The others are asked by the protocol's own request and the nearest that has the version is taken; the bytes come by
+  the same code that boards use, so an interrupted copy goes on where it stopped, from any server.
+* A version counts as held only when its manifest and all its blobs are in the store. After a start that is looked
+  up (names and sizes), not believed.
+* Whoever cannot be copied now is tried again with back-off; nobody is told `preparing` meanwhile. A server that is
+  still copying itself is asked again soon.
+* One version at a time: two would only share the line, and the first would be there later.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+
+from boardwright import log
+from boardwright.errors import BoardwrightError, FailedError, MalformedError
+from boardwright.model.software import Manifest
+from boardwright.protocol.choose import Choice
+from boardwright.protocol.messages import Holding
+from boardwright.server.holdings import Holdings, stored_manifest
+from boardwright.server.manifest_copy import copy_manifest
+from boardwright.server.mirror import Mirror, MirrorState
+from boardwright.state.records import CatalogRecord
+from boardwright.transfer.fetch import FetchLimits, fetch
+from boardwright.transfer.http_source import HttpSource
+from boardwright.transfer.sources import SourceList
+from boardwright.transfer.store import BlobStore
+
+FIRST_BACKOFF = 0.5  # seconds
+LONGEST_BACKOFF = 30.0  # a server that comes back is asked within this
+LOOK_EVERY = 1.0  # seconds between looks for what is due, beside being woken
+_log = log.get("server.replicator")
+
+Ask = Callable[[CatalogRecord], Choice]
+
+
+class Replicator:
+    """`ask` blocks until it is known who has a version; `server` is this server's id."""
+
+    def __init__(self, server: str, mirror: Mirror, holdings: Holdings, store: BlobStore, ask: Ask) -> None:
+        self._server = server
+        self._mirror = mirror
+        self._holdings = holdings
+        self._store = store
+        self._ask = ask
+        self._wake = threading.Event()
+        self._failures: dict[str, int] = {}
+        self._due: dict[str, float] = {}
+
+    def wake(self) -> None:
+        """Look for work now; from any thread."""
+        self._wake.set()
+
+    def run(self, stop: threading.Event) -> None:
+        """Copy until `stop`; call ``wake`` after setting it."""
+        self.look_up()
+        while not stop.is_set():
+            record = self._next()
+            if record is None:
+                self._wake.wait(LOOK_EVERY)
+                self._wake.clear()
+            else:
+                self._copy(record, stop)
+
+    def look_up(self) -> None:
+        """Mark what the store holds already."""
+        self._holdings.know(self._mirror.state.catalog.values())
+        for record in self._holdings.incomplete():
+            self._holds(record)
+
+    def _next(self) -> CatalogRecord | None:
+        self._holdings.know(self._mirror.state.catalog.values())
+        incomplete = by_need(self._holdings.incomplete(), self._mirror.state)
+        for gone in self._due.keys() - {record.manifest for record in incomplete}:
+            del self._due[gone]
+            self._failures.pop(gone, None)
+        now = time.monotonic()
+        return next((record for record in incomplete if self._due.get(record.manifest, 0.0) <= now), None)
+
+    def _copy(self, record: CatalogRecord, stop: threading.Event) -> None:
+        name = f"{record.group} {record.version}"
+        try:
+            if self._holds(record):
+                return
+            choice = self._ask(record)
+            if not choice.ranking:
+                self._later(record, choice)
+                return
+            self._holdings.mark(record.manifest, Holding.PREPARING)
+            begun = time.monotonic()
+            sources = SourceList(
+                HttpSource(candidate.source.id, candidate.blobs, self._server) for candidate in choice.ranking
+            )
+            try:
+                manifest = self._bring_manifest(record, sources)
+                fetch(self._store.missing(manifest), sources, self._store, limits=FetchLimits(), stop=stop)
+            finally:
+                sources.close()
+            if self._holds(record):
+                _log.info("version copied", version=name, reason=choice.reason, seconds=time.monotonic() - begun)
+        except (BoardwrightError, OSError) as error:
+            _log.warning("version not copied", version=name, error=str(error))
+            self._back_off(record)
+
+    def _holds(self, record: CatalogRecord) -> bool:
+        try:
+            manifest = stored_manifest(self._store, record.manifest)
+        except MalformedError as error:
+            _log.error("stored manifest is broken, copying it again", manifest=record.manifest, error=str(error))
+            self._store.remove(record.manifest)
+            return False
+        if manifest is None or any(self._store.size(blob.sha256) != blob.size for blob in manifest.blobs):
+            return False
+        self._holdings.mark(record.manifest, Holding.ALL)
+        return True
+
+    def _bring_manifest(self, record: CatalogRecord, sources: SourceList) -> Manifest:
+        if not self._store.has(record.manifest):
+            copy_manifest(record.manifest, sources, self._store)
+        manifest = stored_manifest(self._store, record.manifest)
+        if manifest is None:
+            raise FailedError(f"the manifest {record.manifest} of {record.group} {record.version} is not in the store")
+        return manifest
+
+    def _later(self, record: CatalogRecord, choice: Choice) -> None:
+        """Nobody has it: soon again if somebody is preparing it, else with back-off."""
+        if any(line.holding == Holding.PREPARING.name.lower() for line in choice.heard):
+            self._due[record.manifest] = time.monotonic() + FIRST_BACKOFF
+        else:
+            self._back_off(record)
+
+    def _back_off(self, record: CatalogRecord) -> None:
+        failures = self._failures.get(record.manifest, 0)
+        self._failures[record.manifest] = failures + 1
+        self._due[record.manifest] = time.monotonic() + min(FIRST_BACKOFF * 2.0 ** min(failures, 16), LONGEST_BACKOFF)
+        self._holdings.mark(record.manifest, Holding.NONE)
+
+
+def by_need(records: list[CatalogRecord], state: MirrorState) -> list[CatalogRecord]:
+    """What boards wait for first, then the newest."""
+    planned = state.planned_manifests()
+    return sorted(records, key=lambda record: (record.manifest not in planned, -record.published, record.manifest))

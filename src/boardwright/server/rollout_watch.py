@@ -1,0 +1,59 @@
+"""Every rollout with its status, and the ends of rollouts written into the state.
+
+A status is computed when it is asked for. Its end ("done", "failed") is a transition, so the active writes it into
+the rollout's record, where it outlives this server and the rollouts that come after it.
+"""
+
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from boardwright.errors import ConflictError
+from boardwright.model.api import RolloutStatus
+from boardwright.server.collector import Collector
+from boardwright.server.facts import encoded
+from boardwright.server.mirror import Mirror
+from boardwright.server.rollouts import RUNNING, Hearing, ordered, status
+from boardwright.state.kv import KV, Transaction
+from boardwright.state.records import ROLLOUTS, RolloutRecord
+
+
+class RolloutWatch:
+    """`listening_since` answers the monotonic time since which this server hears what boards say."""
+
+    def __init__(self, mirror: Mirror, collector: Collector, listening_since: Callable[[], float]) -> None:
+        self._mirror = mirror
+        self._collector = collector
+        self._listening_since = listening_since
+
+    def statuses(self) -> tuple[RolloutStatus, ...]:
+        """Oldest first."""
+        return tuple(found for _, found in self._computed())
+
+    def write_ends(self, kv: KV, commit: Callable[[Transaction], int]) -> None:
+        """Record the rollouts whose outcome is not what their record says."""
+        for record, found in self._computed():
+            outcome = "" if found.state == RUNNING else found.state
+            if found.boards == 0 or outcome in ("", record.outcome):
+                continue
+            key = f"{ROLLOUTS}{record.id}"
+            entry = kv.get(key)
+            if entry is not None:
+                ended = msgspec.structs.replace(record, outcome=outcome)
+                try:
+                    commit(Transaction({key: entry.revision}, {key: encoded(ended)}))
+                except ConflictError:
+                    return  # somebody else writes; the next look tells
+
+    def _computed(self) -> list[tuple[RolloutRecord, RolloutStatus]]:
+        state = self._mirror.state
+        if not state.rollouts:
+            return []
+        hearing = Hearing(self._collector.views(), time.monotonic() - self._listening_since())
+        rollouts = ordered(state.rollouts.values())
+        now = time.time()
+        return [
+            (rollout, status(rollout, rollouts[index + 1 :], state, hearing, max(0.0, now - rollout.started)))
+            for index, rollout in enumerate(rollouts)
+        ]

@@ -1,0 +1,95 @@
+"""Which part of the server answers which call: the API's wiring, and what is counted."""
+
+from concurrent.futures import Executor
+
+import msgspec
+from litestar import Litestar
+
+from boardwright.server.api import (
+    boards,
+    deployments,
+    health,
+    metrics,
+    plan,
+    reports,
+    rollouts,
+    servers,
+    software,
+    uploads,
+)
+from boardwright.server.api.app import make_app
+from boardwright.server.api.gate import active_only
+from boardwright.server.api.metrics import Counted
+from boardwright.server.collector import Collector
+from boardwright.server.deployments import Deployments
+from boardwright.server.mirror import Mirror
+from boardwright.server.own_status import OwnStatus
+from boardwright.server.peers import Peers
+from boardwright.server.publishing import Publishing
+from boardwright.server.responder import Responder
+from boardwright.server.rollout_watch import RolloutWatch
+from boardwright.server.standing import ServerStanding
+from boardwright.transfer.serve import BlobService
+from boardwright.transfer.store import BlobStore
+
+
+class ApiParts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the calls work on; each topic is handed what it needs of it and no more."""
+
+    server: str
+    cluster: str
+    blobs_url: str
+    blobs: BlobService
+    store: BlobStore
+    mirror: Mirror
+    standing: ServerStanding
+    collector: Collector
+    responder: Responder
+    status: OwnStatus
+    peers: Peers
+    publishing: Publishing
+    deployments: Deployments
+    watch: RolloutWatch
+    uploads: Executor
+
+
+def api(parts: ApiParts) -> Litestar:
+    """The whole API; see the table in ``model/api.py`` for who answers what."""
+    return make_app(
+        everywhere=[
+            *health.routes(parts.server, parts.cluster, parts.blobs_url, parts.mirror, parts.standing),
+            *plan.routes(parts.mirror),
+            *reports.routes(parts.collector),
+            *servers.status_routes(parts.peers),
+            *metrics.routes(_counted(parts)),
+        ],
+        on_the_active=[
+            *boards.routes(parts.mirror, parts.collector),
+            *servers.routes(parts.peers),
+            *software.routes(parts.mirror),
+            *uploads.routes(parts.store, parts.publishing, parts.uploads),
+            *deployments.routes(parts.deployments),
+            *rollouts.routes(parts.watch),
+        ],
+        gate=active_only(parts.standing, parts.server),
+    )
+
+
+def _counted(parts: ApiParts) -> list[Counted]:
+    responder, blobs, mirror = parts.responder, parts.blobs, parts.mirror
+    return [
+        Counted("active", "1 on the active server", lambda: float(parts.standing.is_active)),
+        Counted("plan_generation", "Generation of the newest plan here", lambda: mirror.state.plan.generation),
+        Counted("boards", "Boards of the inventory", lambda: len(mirror.state.boards)),
+        Counted("versions_held", "Versions held completely", lambda: len(parts.status().versions)),
+        Counted("versions_published", "Versions of the catalog", lambda: len(mirror.state.catalog)),
+        Counted("load_ratio", "Used share of the admission bound", lambda: blobs.load / 1000),
+        Counted("blob_bytes", "Bytes of granted ranges", lambda: blobs.bytes_served, grows=True),
+        Counted("blob_refusals", "Ranges refused for want of a slot", lambda: blobs.refused, grows=True),
+        Counted("datagrams", "Datagrams taken", lambda: dict(responder.received), label="kind", grows=True),
+        Counted("datagrams_dropped", "Datagrams dropped", lambda: dict(responder.dropped), label="reason", grows=True),
+        Counted("offers_sent", "Requests answered", lambda: responder.offers_sent, grows=True),
+        Counted(
+            "reports_late", "Reports dropped because a later one came before", lambda: parts.collector.late, grows=True
+        ),
+    ]

@@ -1,0 +1,236 @@
+"""One deployment server: what it is made of, in which order it starts and in which it stops (M6, M7).
+
+Rules:
+
+* Starting: what is on this disk, then the listeners, then the control network. From then on the server answers and
+  serves, whatever the engine does. The loops that need the engine start last and wait for it by themselves.
+* Loops that block have a thread each; the event loop answers datagrams and HTTP and never blocks.
+* Stopping: the lease goes first, so that another server takes changes at once; then listeners and loops together.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import msgspec
+
+from boardwright import __version__, log
+from boardwright.config import Address, ServerSettings
+from boardwright.model.report import BoardReport
+from boardwright.net.multicast import ControlSocket, interface_address
+from boardwright.protocol.choose import Choice
+from boardwright.protocol.offerer import ServerFacts
+from boardwright.server.announcer import Announcer
+from boardwright.server.asking import Asking
+from boardwright.server.collector import Collector
+from boardwright.server.courier import Courier
+from boardwright.server.deployments import Deployments
+from boardwright.server.executor import Executor
+from boardwright.server.holdings import Holdings
+from boardwright.server.mirror import Mirror, MirrorState
+from boardwright.server.own_status import OwnStatus
+from boardwright.server.patient_kv import PatientKV
+from boardwright.server.peers import Peers
+from boardwright.server.publishing import Publishing
+from boardwright.server.registration import keep_registered
+from boardwright.server.replicator import Replicator
+from boardwright.server.responder import Responder
+from boardwright.server.rollout_watch import RolloutWatch
+from boardwright.server.routes import ApiParts, api
+from boardwright.server.standing import ServerStanding
+from boardwright.state.active import ActiveRole
+from boardwright.state.engine import open_kv
+from boardwright.state.follow import Follower
+from boardwright.state.lease import Held
+from boardwright.state.records import CatalogRecord, ServerRecord
+from boardwright.transfer.listen import Listener
+from boardwright.transfer.serve import BlobService
+from boardwright.transfer.store import BlobStore
+
+DEFAULT_CONTROL_PORT = 6687  # where unicast requests arrive if there is no multicast group to take the port from
+UPLOADS = 4  # at the same time; more would only share the disk
+JOIN = 2.0  # seconds for the loops to end; whoever hangs in a call dies with the process
+_WILDCARDS = ("0.0.0.0", "::")
+_log = log.get("server")
+
+
+class Server:
+    """Made of its settings; ``start``, then ``stop``, in one event loop."""
+
+    def __init__(self, settings: ServerSettings) -> None:
+        """Read what is on disk and open the engine; RefusedError if the engine refuses this host."""
+        self._settings = settings
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._active_since = time.monotonic()
+        self._store = BlobStore(settings.data_dir / "store")
+        self._blobs = BlobService(self._store, settings.admission)
+        self._mirror = Mirror(settings.data_dir / "mirror.json")
+        self._holdings = Holdings()
+        self._holdings.know(self._mirror.state.catalog.values())
+        self._collector = Collector(time.monotonic)
+        self._kv = PatientKV(lambda: open_kv(settings.engine))
+        self._role = ActiveRole(self._kv, settings.id)
+        self._standing = ServerStanding(self._role, self._mirror)
+        self._status = OwnStatus(settings, self._mirror, self._holdings, self._standing, self._blobs)
+        self._watch = RolloutWatch(self._mirror, self._collector, lambda: self._active_since)
+        self._executor = Executor(
+            kv=self._kv,
+            commit=self._role.commit,
+            epoch=self._epoch,
+            mirror=self._mirror,
+            collector=self._collector,
+            watch=self._watch,
+            inventory_file=settings.inventory,
+        )
+        self._uploads = ThreadPoolExecutor(UPLOADS, thread_name_prefix="upload")
+        self._listeners: list[Listener] = []
+        self._network: ControlSocket | None = None
+        self._announcer: Announcer | None = None
+
+    async def start(self) -> None:
+        """Begin to answer and to serve; RefusedError if a port is taken, UsageError for an interface."""
+        settings = self._settings
+        blobs = await self._listen(self._blobs, settings.blob_listen, "rsgi")
+        facts = ServerFacts(settings.cluster.name, settings.id, settings.location, api="", blobs=blobs)
+        responder = Responder(facts, self._mirror, self._holdings, lambda: self._blobs.load, self._on_sighting)
+        app = api(self._api_parts(blobs, responder))
+        facts = msgspec.structs.replace(facts, api=await self._listen(app, settings.listen, "asgi"))
+        responder.facts = facts
+        self._network = network = await self._open_network(responder)
+        asking = Asking(settings.cluster.name, settings.id, settings.location, network)
+        responder.on_offer = asking.hear
+        self._announcer = Announcer(
+            settings.cluster.name, settings.id, network, multicast=settings.cluster.multicast is not None
+        )
+        loop = asyncio.get_running_loop()
+        replicator = Replicator(
+            settings.id, self._mirror, self._holdings, self._store, lambda record: self._ask(asking, loop, record)
+        )
+        self._mirror.subscribe(lambda before, after: self._on_state(before, after, loop, replicator))
+        self._start_loops(facts, replicator)
+        _log.info("serving", server=settings.id, location=settings.location, api=facts.api, blobs=facts.blobs)
+
+    async def stop(self) -> None:
+        """End in order, within a few seconds; also what was started in part."""
+        self._stop.set()
+        self._executor.wake()
+        lease, others = self._threads[:1], self._threads[1:]
+        for thread in lease:
+            await asyncio.to_thread(thread.join, JOIN)
+        if self._announcer is not None:
+            self._announcer.close()
+        await asyncio.gather(
+            *(listener.stop() for listener in self._listeners),
+            *(asyncio.to_thread(thread.join, JOIN) for thread in others),
+        )
+        if self._network is not None:
+            self._network.close()
+        self._uploads.shutdown(wait=False, cancel_futures=True)
+        self._kv.close()
+        _log.info("stopped", server=self._settings.id)
+
+    async def _listen(self, app: object, address: Address, interface: str) -> str:
+        """Listen and return the base URL that others reach."""
+        kind = "rsgi" if interface == "rsgi" else "asgi"
+        listener = Listener(app, address, kind, self._settings.data_dir / "locks")
+        await listener.start()
+        self._listeners.append(listener)
+        host, port = listener.address
+        if host in _WILDCARDS:
+            host = interface_address(self._settings.cluster.interfaces[0])
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    async def _open_network(self, responder: Responder) -> ControlSocket:
+        cluster = self._settings.cluster
+        host = self._settings.listen[0]
+        if host in _WILDCARDS:
+            host = interface_address(cluster.interfaces[0])
+        port = cluster.multicast[1] if cluster.multicast is not None else DEFAULT_CONTROL_PORT
+
+        def on_datagram(data: bytes, sender: Address) -> None:
+            if self._network is not None:
+                responder.hear(data, sender, self._network.send_to)
+
+        return await ControlSocket.open(
+            interfaces=cluster.interfaces,
+            multicast=cluster.multicast,
+            on_datagram=on_datagram,
+            unicast=tuple(address for address in self._settings.peers if address != (host, port)),
+            listen_multicast=True,
+            bind=(host, port),
+        )
+
+    def _api_parts(self, blobs: str, responder: Responder) -> ApiParts:
+        publishing = Publishing(self._kv, self._role.commit, self._mirror, self._store, self._holdings, time.time)
+        return ApiParts(
+            server=self._settings.id,
+            cluster=self._settings.cluster.name,
+            blobs_url=blobs,
+            blobs=self._blobs,
+            store=self._store,
+            mirror=self._mirror,
+            standing=self._standing,
+            collector=self._collector,
+            responder=responder,
+            status=self._status,
+            peers=Peers(self._mirror, self._status, time.monotonic),
+            publishing=publishing,
+            deployments=Deployments(self._kv, self._role.commit, self._mirror, time.time),
+            watch=self._watch,
+            uploads=self._uploads,
+        )
+
+    def _start_loops(self, facts: ServerFacts, replicator: Replicator) -> None:
+        place = facts.location
+        record = ServerRecord(facts.server, place.chassis, place.slot, facts.api, facts.blobs, __version__)
+        courier = Courier(facts.server, self._collector, self._standing, self._status)
+        follower = Follower(self._kv, "", self._mirror)
+        stop = self._stop
+        self._start_thread("lease", lambda: self._role.run(stop, self._on_role))
+        self._start_thread("follower", lambda: follower.run(stop))
+        self._start_thread("executor", lambda: self._executor.run(stop))
+        self._start_thread("replicator", lambda: replicator.run(stop))
+        self._start_thread("courier", lambda: courier.run(stop))
+        self._start_thread("registration", lambda: keep_registered(self._kv, record, stop))
+
+    def _start_thread(self, name: str, target: Callable[[], None]) -> None:
+        thread = threading.Thread(target=target, name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _on_role(self, held: Held | None) -> None:
+        if held is None:
+            _log.info("standby")
+        else:
+            self._active_since = time.monotonic()
+            _log.info("active", epoch=held.epoch)
+        self._executor.wake()
+
+    def _epoch(self) -> int:
+        held = self._role.held
+        return 0 if held is None else held.epoch
+
+    def _on_sighting(self, seen: BoardReport, sender: Address) -> None:
+        self._collector.take([seen])
+        if self._announcer is not None:
+            self._announcer.remember(seen.board.id, sender)
+
+    def _on_state(
+        self, before: MirrorState, after: MirrorState, loop: asyncio.AbstractEventLoop, replicator: Replicator
+    ) -> None:
+        """Runs on the follower's thread."""
+        if before.catalog != after.catalog:
+            self._holdings.know(after.catalog.values())
+            replicator.wake()
+        if after.plan.generation > before.plan.generation and self._announcer is not None:
+            loop.call_soon_threadsafe(self._announcer.announce, after.plan.generation)
+
+    def _ask(self, asking: Asking, loop: asyncio.AbstractEventLoop, record: CatalogRecord) -> Choice:
+        """Runs on the replicator's thread."""
+        state = self._mirror.state
+        known = frozenset(state.servers) - {self._settings.id}
+        question = asking.ask(record, state.plan.generation, known)
+        return asyncio.run_coroutine_threadsafe(question, loop).result()
