@@ -4,8 +4,8 @@ Rules:
 
 * The deadline bounds the whole check. A command runs once; HTTP and TCP are tried again until the deadline, because a
   service that was just restarted needs its time.
-* A command is a program of the version (relative to it, run in it); a bare word that is no file of the version is looked
-  up in PATH.
+* A command is a program of the version (relative to it, run in it); a bare word that is no file of the version is
+  looked up in PATH.
 * Healthy is: exit code 0; a 2xx status (redirects are not followed); a connection.
 * Whatever goes wrong is a reason, never an exception.
 """

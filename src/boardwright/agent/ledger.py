@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from boardwright.agent.deployment import Deployment
+from boardwright.agent.deployment import Deployment, Failed
 from boardwright.transfer.durable import write_durably
 
 SCHEMA = 1
@@ -24,10 +24,9 @@ MAX_SERVERS = 64  # twice the control boards of a large cluster; anybody can sen
 
 
 class KnownServer(msgspec.Struct, frozen=True):
-    """A server that has answered: where its API is, and how many rounds in a row it has missed since."""
+    """A server that has answered, and where its API is."""
 
     api: str
-    missed: int = 0
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -72,7 +71,8 @@ class Ledger:
 
     def save(self, record: Record) -> None:
         """Replace the file durably; does nothing if nothing changed. Raises OSError."""
-        document = _over(self._read, msgspec.to_builtins(record))
+        groups = {group: _lasting(deployment) for group, deployment in record.groups.items()}
+        document = _over(self._read, msgspec.to_builtins(msgspec.structs.replace(record, groups=groups)))
         document["schema"] = SCHEMA
         read_groups = self._read.get("groups", {})
         document["groups"] = {
@@ -89,6 +89,14 @@ def _deployment(entry: object) -> Deployment | None:
         return msgspec.convert(entry, Deployment)
     except msgspec.ValidationError:
         return None
+
+
+def _lasting(deployment: Deployment) -> Deployment:
+    """Without deadlines, which mean nothing after a restart, but for failed: there it says that a retry will come."""
+    if isinstance(deployment.phase, Failed) or deployment.phase.deadline is None:
+        return deployment
+    phase = msgspec.structs.replace(deployment.phase, deadline=None)
+    return msgspec.structs.replace(deployment, phase=phase)
 
 
 def _over(old: object, new: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ Rules:
 """
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -71,8 +71,11 @@ class Installer(Protocol):
     def activate(self, target: Target, running: Target | None) -> None:
         """Let `target` take over. Raises VetoError if nothing was changed, else InstallError."""
 
-    def confirm(self, running: Target, previous: Target | None) -> None:
-        """Keep only `running` and `previous`."""
+    def confirm(self, running: Target) -> None:
+        """Make `running` lasting: no restart of the board brings another version back."""
+
+    def collect(self, kept: Collection[Target]) -> None:
+        """Remove every version but `kept` and the one in place."""
 
     def roll_back(self, target: Target, to: Target | None) -> None:
         """Let `to`, or nothing, take over again from `target`. Raises InstallError."""

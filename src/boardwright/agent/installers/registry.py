@@ -15,7 +15,6 @@ def make_installer(name: str, place: Place, installers: Mapping[str, Factory] = 
     """The installer `name` for `place`; raises FailedError that lists what there is."""
     factory = installers.get(name)
     if factory is None:
-        raise FailedError(
-            f"the manifest of {place.group} asks for the installer {name!r}, this agent has {', '.join(sorted(installers))}"
-        )
+        known = ", ".join(sorted(installers))
+        raise FailedError(f"the manifest of {place.group} asks for the installer {name!r}, this agent has {known}")
     return factory(place)

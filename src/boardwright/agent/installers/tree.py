@@ -11,7 +11,7 @@ Rules:
 * Before-hooks run while the old version is in place; a non-zero exit is a veto and nothing was changed.
 * Then the link is switched, after-hooks of the new version run, and its units are restarted if systemd is there.
 * Rolling back switches the link, then runs the after-hooks and restarts the units of the version that comes back.
-* Only ``confirm`` and ``discard`` remove versions, never the one that the link points to.
+* Only ``collect`` and ``discard`` remove versions, never the one that the link points to.
 * A version directory is moved aside before it is removed, so that a crash leaves no half version under its name.
 * Hooks are programs of the version (paths relative to it, run in it) and see BOARDWRIGHT_BOARD, _GROUP, _VERSION, _TREE
   (the version's directory), _PREVIOUS (the version before, or empty) and _STEP (before, after).
@@ -19,7 +19,7 @@ Rules:
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from boardwright.agent.commands import CommandResult, environment, run_command
@@ -33,6 +33,7 @@ from boardwright.model.software import (
     digest_of,
 )
 from boardwright.transfer.durable import sync_directory, write_durably
+from boardwright.transfer.tree import remove_tree
 
 CURRENT = "current"
 _REMOVED = ".removed-"
@@ -70,13 +71,20 @@ class TreeInstaller:
         self._switch(installed.path)
         self._after(installed, previous)
 
-    def confirm(self, running: Target, previous: Target | None) -> None:
-        """Remove every version but these two, and what crashes have left."""
-        kept = {_name(target) for target in (running, previous) if target is not None}
+    def confirm(self, running: Target) -> None:
+        """Nothing to do: the link outlasts a restart already."""
+
+    def collect(self, kept: Collection[Target]) -> None:
+        """Remove every version but these and what the link points to, and what crashes have left."""
+        names = {_name(target) for target in kept}
         in_place = self._in_place()
         if in_place is not None:
-            kept.add(in_place)
-        self._collect(kept)
+            names.add(in_place)
+        for directory in (self._manifests, self._versions):
+            if directory.is_dir():
+                for entry in directory.iterdir():
+                    if entry.name not in names:
+                        self._remove(entry.name)
 
     def roll_back(self, target: Target, to: Target | None) -> None:
         """The link back, hooks after, units; without a version to go back to, the link goes."""
@@ -105,7 +113,7 @@ class TreeInstaller:
 
     def _in_place(self) -> str | None:
         try:
-            return Path(os.readlink(self._link)).name
+            return self._link.readlink().name
         except OSError:
             return None
 
@@ -173,25 +181,18 @@ class TreeInstaller:
             stop=self._place.stop,
         )
 
-    def _collect(self, kept: set[str]) -> None:
-        for directory in (self._manifests, self._versions):
-            if directory.is_dir():
-                for entry in directory.iterdir():
-                    if entry.name not in kept:
-                        self._remove(entry.name)
-
     def _remove(self, name: str) -> None:
         (self._manifests / name).unlink(missing_ok=True)
         path = self._versions / name
         if not path.is_dir():
+            path.unlink(missing_ok=True)
             return
         aside = path
         if not name.startswith(_REMOVED):
             aside = self._versions / f"{_REMOVED}{name}"
-            if aside.exists():
-                shutil.rmtree(aside)
+            remove_tree(aside)
             path.rename(aside)
-        shutil.rmtree(aside)
+        remove_tree(aside)
 
 
 def program_variables(place: Place, installed: Installed, previous: str) -> dict[str, str]:

@@ -1,0 +1,351 @@
+"""Carries the machine's actions out on a real board: blocking, in worker threads, answering with events.
+
+Rules:
+
+* Two lanes: downloads wait for each other, take-overs (activate, probe, confirm, roll back) wait for each other, but a
+  long download of one group does not hold up the take-over of another.
+* Every action ends in exactly the events that the machine expects; what goes wrong is an event with a reason.
+* A stopped job posts nothing more that counts. A job may be cut off at any point; doing it again ends it.
+* A manifest is kept in STATE_DIR/manifests until its version is staged. The store is emptied of everything that no
+  download of this board still needs, so that broken-off downloads do not fill the disk.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from boardwright import log
+from boardwright.agent import deployment as d
+from boardwright.agent.commands import environment
+from boardwright.agent.deployment import Event
+from boardwright.agent.downloads import Download
+from boardwright.agent.health import check_health
+from boardwright.agent.installers.base import Installed, Installer, InstallError, Place, Version, VetoError
+from boardwright.agent.installers.registry import INSTALLERS, Factory, make_installer
+from boardwright.agent.installers.tree import program_variables
+from boardwright.agent.order import Release
+from boardwright.agent.worker import Worker
+from boardwright.errors import BoardwrightError, FailedError, MalformedError
+from boardwright.model.inventory import Board
+from boardwright.model.software import Manifest, Target, decode_manifest, variant_fits
+from boardwright.net.agent_client import AgentClient
+from boardwright.transfer.durable import write_durably
+from boardwright.transfer.fetch import FetchLimits, fetch
+from boardwright.transfer.store import BlobStore
+from boardwright.transfer.tree import build_tree, needed_blobs, reusable
+
+Post = Callable[[str, Event], None]
+PROBE_DEFAULT = 10.0  # seconds; without a health check there is nothing to wait for
+
+_log = log.get("agent.deployer")
+
+
+class Deployer:
+    """The hands of one board's driver. `post(group, event)` must be thread-safe."""
+
+    def __init__(
+        self,
+        board: Board,
+        *,
+        root: Path,
+        state_dir: Path,
+        limits: FetchLimits,
+        client: AgentClient,
+        environ: Mapping[str, str],
+        installers: Mapping[str, Factory] = INSTALLERS,
+    ) -> None:
+        self._board = board
+        self._root = root
+        self._manifests = state_dir / "manifests"
+        self._manifests.mkdir(parents=True, exist_ok=True)
+        self._store = BlobStore(state_dir / "store")
+        self._limits = limits
+        self._client = client
+        self._environ = environ
+        self._installers = installers
+        self._downloads = Worker(f"{board.id} download")
+        self._take_overs = Worker(f"{board.id} take-over")
+        self._releases: dict[str, Release] = {}
+        self._activation_limits: dict[str, float] = {}
+        self._disk = threading.Lock()  # nobody collects while somebody stages
+        self._coming: dict[str, Target] = {}  # what was asked for last, by group: nobody collects that
+        self._jobs: dict[str, threading.Event] = {}  # the stop signal of a group's running or queued job
+        self._post: Post = _unheard
+
+    def start(self, post: Post) -> None:
+        """Say where events go."""
+        self._post = post
+
+    # What lies on the disk.
+
+    def running(self, group: str) -> Target | None:
+        """What is in place of `group`, whatever the ledger says."""
+        found = (installer.running() for installer in self._every_installer(group, threading.Event()))
+        installed = next((one for one in found if one is not None), None)
+        return self._remember(installed).target if installed else None
+
+    def holds(self, target: Target) -> bool:
+        """Whether `target` is complete on the disk."""
+        return self._find(target, threading.Event()) is not None
+
+    def release(self, target: Target) -> Release:
+        """What the version requires, as far as its manifest was seen."""
+        return self._releases.get(target.manifest, Release(target.version))
+
+    def activation_limit(self, target: Target) -> float:
+        """Seconds that the hooks and restarts of the version may take, as far as its manifest was seen."""
+        return self._activation_limits.get(target.manifest, 0.0)
+
+    # Actions.
+
+    def download(self, download: Download, others: tuple[Target, ...]) -> None:
+        """Fetch and stage; `others` are versions that other groups of the board are fetching."""
+        self._jobs[download.target.group] = download.stop
+        self._coming[download.target.group] = download.target
+        self._downloads.submit(lambda: self._download(download, others))
+
+    def activate(self, action: d.Activate) -> None:
+        self._submit(action.target, lambda stop: self._activate(action, stop))
+
+    def probe(self, action: d.Probe) -> None:
+        self._submit(action.target, lambda stop: self._probe(action.target, stop))
+
+    def roll_back(self, action: d.RollBack) -> None:
+        self._submit(action.target, lambda stop: self._roll_back(action, stop))
+
+    def confirm(self, action: d.Confirm) -> None:
+        self._take_overs.submit(lambda: self._confirm(action))
+
+    def discard(self, action: d.Discard) -> None:
+        if self._coming.get(action.target.group) == action.target:
+            del self._coming[action.target.group]
+        self._take_overs.submit(lambda: self._discard(action.target))
+
+    def stop(self, group: str) -> None:
+        """Stop what is being done for `group`."""
+        job = self._jobs.pop(group, None)
+        if job is not None:
+            job.set()
+
+    def close(self, timeout: float) -> bool:
+        """Stop everything; False if a job did not end within `timeout` seconds."""
+        for job in self._jobs.values():
+            job.set()
+        ended = self._downloads.close(timeout)
+        return self._take_overs.close(timeout if ended else 0.0) and ended
+
+    def _submit(self, target: Target, work: Callable[[threading.Event], None]) -> None:
+        stop = threading.Event()
+        self._jobs[target.group] = stop
+
+        def job() -> None:
+            if not stop.is_set():
+                work(stop)
+
+        self._take_overs.submit(job)
+
+    # In the worker threads.
+
+    def _download(self, download: Download, others: tuple[Target, ...]) -> None:
+        target = download.target
+        try:
+            if not download.stop.is_set():
+                self._fetch_and_stage(download, others)
+        except MalformedError as error:
+            self._answer(download.stop, target, d.StageFailed(target.manifest, _sentence(error)))
+        except (BoardwrightError, OSError) as error:
+            self._answer(download.stop, target, d.DownloadFailed(target.manifest, _sentence(error)))
+        finally:
+            download.sources.close()
+
+    def _fetch_and_stage(self, download: Download, others: tuple[Target, ...]) -> None:
+        target, stop = download.target, download.stop
+        data, manifest = self._manifest(download)
+        _check(manifest, target, self._board)
+        self._note(target.manifest, manifest)
+        try:
+            installer = self._installer(target.group, manifest.install.installer, stop)
+        except FailedError as error:
+            # Another agent may have it: not the version's fault, but nothing that trying soon helps.
+            self._answer(stop, target, d.StageFailed(target.manifest, str(error), bad=False))
+            return
+        previous = installer.running()
+        if installer.find(target) is None:
+            have = reusable(manifest, previous.manifest, previous.path) if previous else frozenset()
+            blobs = needed_blobs(manifest, have)
+            download.needs(sum(blob.size for blob in blobs))
+            fetched = fetch(blobs, download.sources, self._store, limits=self._limits, observer=download, stop=stop)
+            if not fetched.complete:
+                return
+            self._answer(stop, target, d.Fetched(target.manifest))
+            base = (previous.manifest, previous.path) if previous else None
+            with self._disk:
+                installer.stage(
+                    Version(target, manifest, data),
+                    lambda destination: build_tree(manifest, self._store, destination, base),
+                )
+        self._collect(others)
+        self._answer(stop, target, d.StageSucceeded(target.manifest))
+
+    def _manifest(self, download: Download) -> tuple[bytes, Manifest]:
+        """The manifest from the disk, or from the first source that has it."""
+        path = self._manifests / download.target.manifest
+        try:
+            data = path.read_bytes()
+            return data, decode_manifest(data)
+        except (OSError, MalformedError):
+            pass  # not there, or broken by a full disk: fetched again
+        problems = []
+        for url in download.urls:
+            try:
+                data = self._client.manifest(url, download.target.manifest)
+            except BoardwrightError as error:
+                problems.append(_sentence(error))
+                continue
+            manifest = decode_manifest(data)
+            write_durably(path, data)
+            return data, manifest
+        raise FailedError(f"nobody sent the manifest of {download.target.version}: {'; '.join(problems)}")
+
+    def _activate(self, action: d.Activate, stop: threading.Event) -> None:
+        target = action.target
+        try:
+            installed = self._need(target, stop)
+            installer = self._installer_of(installed, stop)
+            installer.activate(target, action.running)
+        except VetoError as error:
+            self._answer(stop, target, d.Vetoed(target.manifest, str(error), error.log))
+        except (BoardwrightError, OSError) as error:
+            self._answer(stop, target, d.ActivationFailed(target.manifest, _sentence(error), _log_of(error)))
+        else:
+            health = installed.manifest.health
+            limit = health.timeout if health else PROBE_DEFAULT
+            self._answer(stop, target, d.Activated(target.manifest, limit))
+
+    def _probe(self, target: Target, stop: threading.Event) -> None:
+        try:
+            installed = self._need(target, stop)
+        except BoardwrightError as error:
+            self._answer(stop, target, d.Unhealthy(target.manifest, _sentence(error)))
+            return
+        own = program_variables(self._place(target.group, stop), installed, "") | {"BOARDWRIGHT_STEP": "health"}
+        health = check_health(installed.manifest.health, installed.path, environment(self._environ, own), stop)
+        if health.reason:
+            self._answer(stop, target, d.Unhealthy(target.manifest, health.reason, health.log))
+        else:
+            self._answer(stop, target, d.Healthy(target.manifest))
+
+    def _roll_back(self, action: d.RollBack, stop: threading.Event) -> None:
+        target = action.target
+        try:
+            if action.to is not None:
+                self._installer_of(self._need(action.to, stop), stop).roll_back(target, action.to)
+            else:
+                for installer in self._every_installer(target.group, stop):
+                    installer.roll_back(target, None)
+        except (BoardwrightError, OSError) as error:
+            self._answer(stop, target, d.RollBackFailed(target.manifest, _sentence(error)))
+        else:
+            self._answer(stop, target, d.RolledBack(target.manifest))
+
+    def _confirm(self, action: d.Confirm) -> None:
+        group = action.running.group
+        kept = (action.running, action.previous, self._coming.get(group))
+        try:
+            with self._disk:
+                installed = self._find(action.running, threading.Event())
+                if installed is not None:
+                    self._installer_of(installed, threading.Event()).confirm(action.running)
+                for installer in self._every_installer(group, threading.Event()):
+                    installer.collect(tuple(target for target in kept if target is not None))
+        except OSError as error:
+            # The version runs and stays; what could not be removed is removed by the next confirm.
+            _log.warning("old versions could not be removed", group=group, error=_sentence(error))
+
+    def _discard(self, target: Target) -> None:
+        if self._coming.get(target.group) == target:
+            return  # it was asked for again meanwhile
+        try:
+            with self._disk:
+                for installer in self._every_installer(target.group, threading.Event()):
+                    installer.discard(target)
+        except OSError as error:
+            _log.warning("a version could not be removed", group=target.group, error=_sentence(error))
+
+    def _collect(self, others: tuple[Target, ...]) -> None:
+        """Drop every blob and manifest that none of `others` needs."""
+        kept: set[str] = set()
+        for target in others:
+            try:
+                manifest = decode_manifest((self._manifests / target.manifest).read_bytes())
+            except (OSError, MalformedError):
+                continue
+            kept.update(blob.sha256 for blob in manifest.blobs)
+        for sha256 in (self._store.digests() | self._store.partial_digests()) - kept:
+            self._store.remove(sha256)
+        names = {target.manifest for target in others}
+        for path in self._manifests.iterdir():
+            if path.name not in names:
+                path.unlink(missing_ok=True)
+
+    def _need(self, target: Target, stop: threading.Event) -> Installed:
+        installed = self._find(target, stop)
+        if installed is None:
+            raise InstallError(f"{target.group} {target.version} is not complete on the disk")
+        return installed
+
+    def _find(self, target: Target, stop: threading.Event) -> Installed | None:
+        found = (installer.find(target) for installer in self._every_installer(target.group, stop))
+        installed = next((one for one in found if one is not None), None)
+        return self._remember(installed) if installed else None
+
+    def _remember(self, installed: Installed) -> Installed:
+        self._note(installed.target.manifest, installed.manifest)
+        return installed
+
+    def _note(self, digest: str, manifest: Manifest) -> None:
+        install = manifest.install
+        self._releases[digest] = Release(manifest.version, manifest.requires)
+        programs = len(install.before) + len(install.after) + len(install.restart)
+        self._activation_limits[digest] = programs * install.hook_timeout
+
+    def _installer_of(self, installed: Installed, stop: threading.Event) -> Installer:
+        return self._installer(installed.target.group, installed.manifest.install.installer, stop)
+
+    def _installer(self, group: str, name: str, stop: threading.Event) -> Installer:
+        return make_installer(name, self._place(group, stop), self._installers)
+
+    def _every_installer(self, group: str, stop: threading.Event) -> Iterator[Installer]:
+        return (make(self._place(group, stop)) for make in self._installers.values())
+
+    def _place(self, group: str, stop: threading.Event) -> Place:
+        return Place(self._board.id, group, self._root / group, self._environ, stop)
+
+    def _answer(self, stop: threading.Event, target: Target, event: Event) -> None:
+        if not stop.is_set():
+            self._post(target.group, event)
+
+
+def _check(manifest: Manifest, target: Target, board: Board) -> None:
+    if (manifest.group, manifest.version) != (target.group, target.version):
+        raise MalformedError(
+            f"the plan calls it {target.group} {target.version}, its manifest {manifest.group} {manifest.version}"
+        )
+    if not variant_fits(manifest.variant, board.type):
+        raise MalformedError(
+            f"{manifest.group} {manifest.version} is for board types {manifest.variant}, this board is {board.type!r}"
+        )
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
+    return str(error)
+
+
+def _log_of(error: BaseException) -> str:
+    return error.log if isinstance(error, VetoError | InstallError) else ""
+
+
+def _unheard(group: str, event: Event) -> None:
+    del group, event

@@ -1,0 +1,87 @@
+"""One download of a version onto a board: its sources, which may still grow, and its account.
+
+The driver makes it when it has chosen, the worker thread carries it out, and both look at it meanwhile.
+"""
+
+import threading
+from collections.abc import Iterable
+
+import msgspec
+
+from boardwright.model.location import Tier
+from boardwright.model.report import Source
+from boardwright.model.software import Target
+from boardwright.protocol.choose import Candidate
+from boardwright.transfer.http_source import HttpSource
+from boardwright.transfer.sources import SourceList
+
+
+class Account(msgspec.Struct, frozen=True):
+    """What a download has moved: received bytes by tier, bytes to fetch in all, failovers, where from at last."""
+
+    bytes: dict[Tier, int] = {}
+    total: int = 0
+    failovers: int = 0
+    server: Source | None = None
+
+
+class Download:
+    """Thread-safe; `target` for the board `board`, from `ranking`, best first. An earlier `account` is added to."""
+
+    def __init__(
+        self, board: str, target: Target, ranking: Iterable[Candidate], account: Account | None = None
+    ) -> None:
+        self.target = target
+        self.stop = threading.Event()
+        self.sources = SourceList()
+        self._board = board
+        self._lock = threading.Lock()
+        self._account = account or Account()
+        self._known: dict[str, Source] = {}
+        self._urls: list[str] = []
+        self.received = 0
+        for candidate in ranking:
+            self.join(candidate)
+        first = next(iter(self._known.values()), None)
+        self._account = msgspec.structs.replace(self._account, server=first)
+
+    def join(self, candidate: Candidate) -> None:
+        """Add a source behind those that are listed; one that is listed lives again."""
+        with self._lock:
+            self._known[candidate.source.id] = candidate.source
+            if candidate.blobs not in self._urls:
+                self._urls.append(candidate.blobs)
+        source = HttpSource(candidate.source.id, candidate.blobs, self._board)
+        if not self.sources.add(source):
+            source.close()
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Base URLs of all sources, best first."""
+        with self._lock:
+            return tuple(self._urls)
+
+    @property
+    def account(self) -> Account:
+        with self._lock:
+            return self._account
+
+    def needs(self, total: int) -> None:
+        """`total` bytes are to be fetched in all."""
+        with self._lock:
+            self._account = msgspec.structs.replace(self._account, total=total)
+
+    def on_bytes(self, source_id: str, count: int) -> None:
+        """As transfer.fetch.FetchObserver."""
+        with self._lock:
+            source = self._known[source_id]
+            tiers = dict(self._account.bytes)
+            tiers[source.tier] = tiers.get(source.tier, 0) + count
+            self._account = msgspec.structs.replace(self._account, bytes=tiers, server=source)
+            self.received += count
+
+    def on_failover(self, source_id: str, reason: str) -> None:
+        """As transfer.fetch.FetchObserver."""
+        del source_id, reason
+        with self._lock:
+            self._account = msgspec.structs.replace(self._account, failovers=self._account.failovers + 1)

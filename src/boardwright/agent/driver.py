@@ -1,0 +1,442 @@
+"""Drives one board: asks, follows the plan, chooses, and carries the machines' actions out through its hands.
+
+Rules:
+
+* Nothing here blocks, sleeps or reads a clock: ``wake(now)`` does what is due, ``next_wakeup`` says when again; what
+  the network, the hands and the servers say comes in by ``hear``, ``happened`` and ``planned``. One thread calls it all.
+* The ledger is written before actions are carried out. If it cannot be written, the actions wait until it can.
+* Metadata from the newest, bytes from the nearest: the plan is refreshed after a round that heard of another generation
+  than the board has; the choice is made by the wanted manifest.
+* A version nobody offered is asked for by ``want`` once more before it counts as not to be had. A nearer server that
+  prepares is waited for, a bounded time.
+* One group of the board takes over at a time, and only when the order of the groups permits it.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from boardwright import log
+from boardwright.agent import deployment as d
+from boardwright.agent.asking import Asking
+from boardwright.agent.deployment import Action, Deployment, Event
+from boardwright.agent.downloads import Account, Download
+from boardwright.agent.ledger import KnownServer, Ledger
+from boardwright.agent.machine import deadline, same, step
+from boardwright.agent.order import order
+from boardwright.agent.ports import Hands, Outside, Timings
+from boardwright.agent.resume import adopt, resume
+from boardwright.config.settings import AgentSettings
+from boardwright.model.plan import BoardPlan
+from boardwright.model.report import DeploymentState, Explanation
+from boardwright.model.software import Target
+from boardwright.protocol import Randomness
+from boardwright.protocol.choose import Candidate, choose
+from boardwright.protocol.messages import Announcement, GroupQuery, Offer
+from boardwright.protocol.requester import newest_first
+
+LOOK = 0.5  # seconds between looks at a running download's progress
+SAVE_RETRY = 2.0  # seconds until a ledger that could not be written is tried again
+UNNAMED_RETRIES = 6  # rounds, over about a minute, in which a board that the plan does not name yet asks again
+
+_log = log.get("agent.driver")
+_BUSY = (d.Activating, d.Probing, d.RollingBack)
+
+
+class _Search(msgspec.Struct):
+    """A group that looks for a source; `waiting_since`: a nearer server prepares."""
+
+    target: Target
+    not_before: float
+    waiting_since: float | None = None
+    reason: str = ""
+
+
+class BoardDriver:
+    """One board. `now` is monotonic seconds throughout."""
+
+    def __init__(
+        self,
+        settings: AgentSettings,
+        *,
+        hands: Hands,
+        outside: Outside,
+        ledger: Ledger,
+        rng: Randomness,
+        now: float,
+        timings: Timings = Timings(),
+    ) -> None:
+        self.settings = settings
+        self.board = settings.board
+        self.plan: BoardPlan | None = None
+        self.accounts: dict[str, Account] = {}
+        self.explanations: dict[str, Explanation] = {}
+        self.trouble = ""  # why nothing is heard of the plan
+        self._hands = hands
+        self._outside = outside
+        self._ledger = ledger
+        self._timing = timings.machine
+        self._request_timing = timings.request
+        self._record = ledger.load()
+        self._announced = 0
+        self._refreshing = False
+        self._downloads: dict[str, Download] = {}
+        self._rankings: dict[str, tuple[Candidate, ...]] = {}
+        self._searches: dict[str, _Search] = {}
+        self._pending: list[tuple[str, Action]] = []
+        self._save_at: float | None = None
+        self._look_at: float | None = None
+        self._received: dict[str, int] = {}
+        self.asking = Asking(
+            self.board,
+            settings.cluster.name,
+            known={server: known.api for server, known in self._record.servers.items()},
+            period=settings.period,
+            timing=self._request_timing,
+            rng=rng,
+            now=now,
+        )
+        self.groups: dict[str, Deployment] = {}
+        self._resume(now)
+
+    # --- what comes in ---
+
+    @property
+    def generation(self) -> int:
+        return self._record.generation
+
+    @property
+    def sequence(self) -> int:
+        return self._record.sequence
+
+    def hear(self, message: Offer | Announcement, now: float) -> None:
+        """An offer or an announcement of this cluster."""
+        if isinstance(message, Announcement):
+            if message.generation > max(self.generation, self._announced):
+                self._announced = message.generation
+                self.asking.announced(now)
+            return
+        if not self.asking.hear(message, now):
+            return
+        for group, download in self._downloads.items():
+            # The choice is made: who comes later joins its failover list.
+            manifest = bytes.fromhex(download.target.manifest)
+            for candidate in choose(self.board, (message,), group, manifest, patience=False).ranking:
+                download.join(candidate)
+
+    def planned(self, plan: BoardPlan | None, problems: Sequence[str], now: float) -> None:
+        """The answer to ``Outside.refresh``; no plan: `problems` say why, one sentence per server."""
+        self._refreshing = False
+        if plan is None or plan.generation < self.generation:
+            self.trouble = f"no server gave a plan: {'; '.join(problems)}"
+            _log.warning("no plan", board=self.board.id, problems="; ".join(problems))
+            self.asking.fruitless(now)
+            self._search(now)
+            return
+        self.trouble = ""
+        self.plan = plan
+        self._record = msgspec.structs.replace(self._record, generation=plan.generation)
+        self._note_fruit(now)
+        self._follow(plan, now)
+        self._save_and_do(now)
+        self._search(now)
+
+    def happened(self, group: str, event: Event, now: float) -> None:
+        """Something that the hands were asked for has come about."""
+        self._step(group, event, now)
+        self._permit(now)
+        self._save_and_do(now)
+
+    # --- what is due ---
+
+    def wake(self, now: float) -> None:
+        """Do everything that is due at `now`."""
+        self._look(now)
+        for group in list(self.groups):
+            self._step(group, d.Tick(), now)
+        self._ask(now)
+        self._search(now)
+        self._permit(now)
+        self._save_and_do(now)
+
+    def next_wakeup(self) -> float:
+        """When ``wake`` is to be called again at the latest."""
+        times = [self.asking.next_wakeup(), self._save_at, self._look_at]
+        times += [deadline(deployment) for deployment in self.groups.values()]
+        if not self.asking.asking and not self._refreshing:
+            times += [search.not_before for search in self._searches.values()]
+        return min(time for time in times if time is not None)
+
+    # --- asking and the plan ---
+
+    def _ask(self, now: float) -> None:
+        if self._refreshing and not self.asking.asking:
+            return
+        datagrams = self.asking.datagrams(now, self.generation, self._queries)
+        if datagrams:
+            self._outside.send(datagrams)
+        if self.asking.take(now):
+            self._after_round(now)
+
+    def _queries(self) -> tuple[GroupQuery, ...]:
+        return tuple(
+            GroupQuery(
+                group,
+                running=deployment.running.version if deployment.running else None,
+                want=self._want(group, deployment),
+            )
+            for group, deployment in self.groups.items()
+        )
+
+    def _want(self, group: str, deployment: Deployment) -> bytes | None:
+        search = self._searches.get(group)
+        target = search.target if search else deployment.wanted
+        return bytes.fromhex(target.manifest) if target else None
+
+    def _after_round(self, now: float) -> None:
+        offers = newest_first(self.asking.offers)
+        if not offers:
+            self.trouble = "no server answered"
+            return
+        servers = {server: KnownServer(api) for server, api in self.asking.apis.items()}
+        self._record = msgspec.structs.replace(self._record, servers=servers)
+        known = self.plan is not None and offers[0].generation == self.generation and bool(self.plan.groups)
+        if known:
+            self.trouble = ""
+            self._note_fruit(now)
+        else:
+            self._refreshing = True
+            self._outside.refresh(offers, self.generation)
+
+    def _note_fruit(self, now: float) -> None:
+        """A board that the plan does not name yet, or that heard of a newer plan, asks again before long."""
+        if self.plan is not None and self.plan.groups and self._announced <= self.generation:
+            self.asking.fruitful()
+        else:
+            self.asking.fruitless(now, attempts=UNNAMED_RETRIES)
+
+    def _follow(self, plan: BoardPlan, now: float) -> None:
+        for group in plan.groups:
+            if group not in self.groups:
+                self.groups[group] = adopt(group, self._hands.running(group))
+        for group in self.groups:
+            target = plan.groups.get(group)
+            reason = "" if target else f"plan {plan.generation} names no version of {group} for this board"
+            self._step(group, d.Wanted(target, reason), now)
+
+    # --- choosing ---
+
+    def _search(self, now: float) -> None:
+        if self.asking.asking or self._refreshing:
+            return
+        for group, search in list(self._searches.items()):
+            if now >= search.not_before:
+                self._choose(group, search, now)
+
+    def _choose(self, group: str, search: _Search, now: float) -> None:
+        manifest = bytes.fromhex(search.target.manifest)
+        if not self.asking.fresh(now):
+            self._ask_for(search, now)
+            return
+        patience = search.waiting_since is None or now - search.waiting_since < self._request_timing.preparing_wait
+        choice = choose(self.board, self.asking.offers, group, manifest, patience=patience)
+        self.explanations[group] = Explanation(
+            group, search.target.manifest, choice.heard, choice.reason, self.asking.milliseconds()
+        )
+        search.reason = choice.reason
+        if choice.wait:
+            if search.waiting_since is None:
+                search.waiting_since = now
+            self._ask_for(search, now + self._request_timing.preparing_repeat)
+        elif choice.ranking:
+            self._rankings[group] = choice.ranking
+            del self._searches[group]
+            self._step(group, d.SourceFound(search.target.manifest), now)
+        elif self.asking.asked_for(group, manifest):
+            del self._searches[group]
+            self._step(group, d.NoSource(search.target.manifest, choice.reason), now)
+        else:
+            self._ask_for(search, now)
+
+    def _ask_for(self, search: _Search, when: float) -> None:
+        search.not_before = when
+        self.asking.ask_by(when)
+
+    # --- the machines ---
+
+    def _resume(self, now: float) -> None:
+        names = dict.fromkeys((*self.board.groups, *self._record.groups))
+        for group in names:
+            found = self._hands.running(group)
+            recorded = self._record.groups.get(group)
+            if recorded is None:
+                self.groups[group] = adopt(group, found)
+                continue
+            staged = recorded.target is None or self._hands.holds(recorded.target)
+            for kept in (recorded.running, recorded.previous):
+                if kept is not None:
+                    self._hands.holds(kept)  # so that its requirements are known
+            self.groups[group], actions = resume(recorded, found, now, self._timing, staged=staged)
+            self._pending += [(group, action) for action in actions]
+        self._save_and_do(now)
+
+    def _step(self, group: str, event: Event, now: float) -> None:
+        before = self.groups[group]
+        after, actions = step(before, event, now, self._timing)
+        self.groups[group] = after
+        self._pending += [(group, action) for action in actions]
+        if after.state is not before.state:
+            _log_transition(self.board.id, before, after)
+
+    def _permit(self, now: float) -> None:
+        """Let the first staged group that may take over do so, and tell the others why not."""
+        staged = {
+            group: deployment.phase.target
+            for group, deployment in self.groups.items()
+            if isinstance(deployment.phase, d.Staged)
+        }
+        if not staged:
+            return
+        busy = next((one for one in self.groups.values() if isinstance(one.phase, _BUSY)), None)
+        running = {
+            group: self._hands.release(deployment.running)
+            for group, deployment in self.groups.items()
+            if deployment.running is not None
+        }
+        found = order(running, {group: self._hands.release(target) for group, target in staged.items()})
+        for group, target in staged.items():
+            if group in found.reasons:
+                self._step(group, d.Held(target.manifest, found.reasons[group]), now)
+            elif busy is not None or group != found.sequence[0]:
+                before = busy.group if busy is not None else found.sequence[0]
+                self._step(group, d.Held(target.manifest, f"waits for its turn after {before}"), now)
+            else:
+                limit = self._hands.activation_limit(target)
+                self._step(group, d.Permitted(target.manifest, limit), now)
+
+    def _save_and_do(self, now: float) -> None:
+        """Write the ledger, then carry out what is pending; steps that this causes come back here."""
+        if self._save_at is not None and now < self._save_at:
+            return
+        if not self.save():
+            self._save_at = now + SAVE_RETRY
+            return
+        self._save_at = None
+        pending, self._pending = self._pending, []
+        for group, action in pending:
+            self._do(group, action, now)
+
+    def save(self, sequence: int | None = None) -> bool:
+        """Write the ledger; False if the disk does not take it."""
+        if sequence is not None:
+            self._record = msgspec.structs.replace(self._record, sequence=sequence)
+        try:
+            self._ledger.save(msgspec.structs.replace(self._record, groups=self.groups))
+        except OSError as error:
+            self.trouble = f"the ledger {self._ledger.path} cannot be written: {error.strerror}"
+            _log.error("ledger not written", board=self.board.id, error=str(error))
+            return False
+        return True
+
+    def _do(self, group: str, action: Action, now: float) -> None:
+        match action:
+            case d.FindSources(target, after):
+                self._searches[group] = _Search(target, now + after)
+                if after == 0.0:  # a new deployment, not another attempt
+                    self.accounts.pop(group, None)
+            case d.Download(target):
+                self._download(group, target, now)
+            case d.Stop():
+                self._searches.pop(group, None)
+                self._end_download(group)
+                self._hands.stop(group)
+            case d.Activate():
+                self._hands.activate(action)
+            case d.Probe():
+                self._hands.probe(action)
+            case d.RollBack():
+                self._hands.roll_back(action)
+            case d.Confirm():
+                self._hands.confirm(action)
+            case d.Discard():
+                self._hands.discard(action)
+
+    # --- downloads ---
+
+    def _download(self, group: str, target: Target, now: float) -> None:
+        self._end_download(group)
+        download = Download(self.board.id, target, self._rankings.pop(group, ()), self.accounts.get(group))
+        self._downloads[group] = download
+        self._look_at = now + LOOK
+        others = tuple(
+            other.phase.target
+            for other in self.groups.values()
+            if other.group != group and isinstance(other.phase, d.Requesting | d.Downloading)
+        )
+        self._hands.download(download, others)
+
+    def _look(self, now: float) -> None:
+        """Take progress over from running downloads, and end the accounts of those that are over."""
+        for group, download in list(self._downloads.items()):
+            received = download.received
+            if received != self._received.get(group, 0):
+                self._received[group] = received
+                self._step(group, d.Progressed(download.target.manifest), now)
+            self.accounts[group] = download.account
+            if not isinstance(self.groups[group].phase, d.Downloading):
+                self._end_download(group)
+        self._look_at = now + LOOK if self._downloads else None
+
+    def _end_download(self, group: str) -> None:
+        download = self._downloads.pop(group, None)
+        self._received.pop(group, None)
+        if download is not None:
+            self.accounts[group] = download.account
+
+    def account(self, group: str) -> Account:
+        """What the group's deployment has moved so far."""
+        download = self._downloads.get(group)
+        return download.account if download else self.accounts.get(group, Account())
+
+    def search_reason(self, group: str) -> str:
+        """Why a group that looks for a source has none yet."""
+        search = self._searches.get(group)
+        return search.reason if search else ""
+
+    # --- how it stands ---
+
+    @property
+    def settled(self) -> bool:
+        """Whether a plan is known and no group will go on by itself."""
+        if self.plan is None or self._refreshing or self.asking.asking or self._pending:
+            return False
+        return all(
+            isinstance(one.phase, d.Idle | d.Confirmed | d.Failed | d.Staged) and not _goes_on(one)
+            for one in self.groups.values()
+        )
+
+    @property
+    def as_wanted(self) -> bool:
+        """Whether what runs is what is wanted."""
+        return all(
+            one.state is not DeploymentState.FAILED and (one.wanted is None or same(one.wanted, one.running))
+            for one in self.groups.values()
+        )
+
+
+def _goes_on(deployment: Deployment) -> bool:
+    return deadline(deployment) == 0.0
+
+
+def _log_transition(board: str, before: Deployment, after: Deployment) -> None:
+    target = after.target or after.running
+    reason = getattr(after.phase, "reason", "")
+    say = _log.warning if isinstance(after.phase, d.Failed | d.RollingBack) else _log.info
+    say(
+        after.state.value,
+        board=board,
+        group=after.group,
+        version=target.version if target else None,
+        before=before.state.value,
+        **({"reason": reason} if reason else {}),
+    )
