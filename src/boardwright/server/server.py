@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
 
 import msgspec
 
@@ -132,10 +133,9 @@ class Server:
         self._kv.close()
         _log.info("stopped", server=self._settings.id)
 
-    async def _listen(self, app: object, address: Address, interface: str) -> str:
+    async def _listen(self, app: object, address: Address, interface: Literal["rsgi", "asgi"]) -> str:
         """Listen and return the base URL that others reach."""
-        kind = "rsgi" if interface == "rsgi" else "asgi"
-        listener = Listener(app, address, kind, self._settings.data_dir / "locks")
+        listener = Listener(app, address, interface, self._settings.data_dir / "locks")
         await listener.start()
         self._listeners.append(listener)
         host, port = listener.address

@@ -26,8 +26,9 @@ def make_app(everywhere: Sequence[HTTPRouteHandler], on_the_active: Sequence[HTT
         openapi_config=OpenAPIConfig(
             title="Boardwright",
             version=__version__,
-            path="/v1",
-            render_plugins=[JsonRenderPlugin(path="/openapi.json")],
+            # Below the document itself: Litestar answers everything else below this path with a page of its own.
+            path="/v1/openapi.json",
+            render_plugins=[JsonRenderPlugin(path="/")],
         ),
         logging_config=None,
     )

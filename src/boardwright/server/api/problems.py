@@ -28,6 +28,11 @@ _EXIT_CODE: dict[type[BoardwrightError], int] = {
     EngineError: _NO_ANSWER,
 }
 
+_NO_ROUTE = {
+    "Not Found": "there is nothing at {path}",
+    "Method Not Allowed": "{path} does not take {method}",
+}
+
 # The first that fits; HTTP semantics by RFC 9110 section 15.5 and 15.6.
 _STATUS: tuple[tuple[type[BoardwrightError], int], ...] = (
     (DeposedError, 503),
@@ -53,11 +58,15 @@ def on_boardwright_error(_request: AnyRequest, error: BoardwrightError) -> Respo
     return problem(status, f"{error}{causes}", error.hint, exit_code)
 
 
-def on_http_error(_request: AnyRequest, error: HTTPException) -> Response[Problem]:
+def on_http_error(request: AnyRequest, error: HTTPException) -> Response[Problem]:
     extra = error.extra if isinstance(error.extra, list) else []
     details = "; ".join(str(item.get("message", item)) if isinstance(item, dict) else str(item) for item in extra)
     exit_code = _USAGE if 400 <= error.status_code < 500 and error.status_code != 404 else 1
-    return problem(error.status_code, f"{error.detail}{': ' if details else ''}{details}", None, exit_code)
+    # Litestar's own words for a path or method that no route has are just the status' name.
+    sentence = _NO_ROUTE.get(error.detail, "{detail}").format(
+        detail=error.detail, method=request.method, path=request.url.path[:200]
+    )
+    return problem(error.status_code, f"{sentence}{': ' if details else ''}{details}", None, exit_code)
 
 
 def on_unexpected_error(request: AnyRequest, error: Exception) -> Response[Problem]:
