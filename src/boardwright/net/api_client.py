@@ -1,0 +1,181 @@
+"""The HTTP API of a cluster as typed calls (the table in ``model/api.py``).
+
+What a server refuses comes back as the error that ends a command with the documented exit code: ``Problem.exit_code``
+1, 2, 3 or 4 becomes FailedError, UsageError, RefusedError or UnreachableError with the server's sentence and hint.
+"""
+
+import io
+from collections.abc import Callable, Iterable, Sequence
+from types import TracebackType
+from typing import Self, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from boardwright.errors import BoardwrightError, FailedError, MalformedError, RefusedError, UnreachableError, UsageError
+from boardwright.model.api import (
+    BoardList,
+    Deployment,
+    DeploymentRequest,
+    Health,
+    Problem,
+    RolloutList,
+    ServerList,
+    SoftwareList,
+    VersionSummary,
+)
+from boardwright.model.report import Explanation
+from boardwright.model.software import Manifest, decode_manifest, digest_of
+from boardwright.net.servers import Answer, Call, Servers, Upload
+
+ERRORS: dict[int, type[BoardwrightError]] = {1: FailedError, 2: UsageError, 3: RefusedError, 4: UnreachableError}
+OK, CREATED = 200, 201
+MAX_ASKED = 10_000  # digests per question; 700 kB of JSON
+
+Content = TypeVar("Content")
+
+
+class Published(msgspec.Struct, frozen=True):
+    """`created` is false if the very same version was there already."""
+
+    version: VersionSummary
+    created: bool
+
+
+class ApiClient:
+    """The calls of an operator; every one raises BoardwrightError with the exit code that fits."""
+
+    def __init__(self, servers: Servers) -> None:
+        self._servers = servers
+
+    @classmethod
+    def of(cls, bases: Sequence[str]) -> Self:
+        """A client of the servers at these base URLs, tried in turn until one answers."""
+        return cls(Servers(bases))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._servers.close()
+
+    def health(self, base: str | None = None) -> Health:
+        """Of the server at `base`, else of the first that answers."""
+        call = Call("GET", "/v1/health")
+        answer = self._servers.ask(call) if base is None else self._servers.ask_at(base, call)
+        return _decode(answer, call, Health)
+
+    def boards(self, board: str | None = None) -> BoardList:
+        """Every board, or one; FailedError if it does not exist."""
+        return self._get(_below("/v1/boards", board), BoardList)
+
+    def explanations(self, board: str) -> list[Explanation]:
+        """Why the board chose as it did, by group."""
+        return self._get(_below("/v1/boards", board) + "/explanations", list[Explanation])
+
+    def servers(self) -> ServerList:
+        """Every server with its role, health and holdings."""
+        return self._get("/v1/servers", ServerList)
+
+    def software(self, group: str | None = None) -> SoftwareList:
+        """Published versions, of every group or of one."""
+        return self._get(_below("/v1/software", group), SoftwareList)
+
+    def rollouts(self, rollout: str | None = None) -> RolloutList:
+        """Every rollout, or one; FailedError if it does not exist."""
+        return self._get(_below("/v1/rollouts", rollout), RolloutList)
+
+    def deploy(self, request: DeploymentRequest) -> Deployment:
+        """Change the policy and commit the plan; a dry run changes nothing."""
+        return self._post("/v1/deployments", msgspec.json.encode(request), Deployment)
+
+    def missing_blobs(self, digests: Iterable[str]) -> set[str]:
+        """Which of these blobs (SHA-256, hex) the active lacks."""
+        asked = sorted(set(digests))
+        missing: set[str] = set()
+        for start in range(0, len(asked), MAX_ASKED):
+            part = msgspec.json.encode(asked[start : start + MAX_ASKED])
+            missing.update(self._post("/v1/blobs/missing", part, list[str]))
+        return missing
+
+    def upload(self, sha256: str, upload: Upload) -> None:
+        """Put one blob; FailedError or MalformedError's exit code if the bytes are others than `sha256` says."""
+        call = Call("PUT", f"/v1/blobs/{sha256}", upload)
+        _check(self._servers.ask(call), call)
+
+    def publish(self, manifest: bytes) -> Published:
+        """Name a version whose blobs are all there; RefusedError if the name has other content."""
+        call = Call("POST", "/v1/versions", manifest)
+        answer = self._servers.ask(call)
+        return Published(_decode(answer, call, VersionSummary), created=answer.status == CREATED)
+
+    def manifest(self, digest: str) -> Manifest | None:
+        """A published manifest by its digest, from any server that has it; None if nobody can send it now."""
+        call = Call("GET", f"/v1/blobs/{digest}")
+        for answer in self._servers.ask_any(Call("GET", "/v1/health")):
+            try:
+                blobs = _decode(answer, call, Health).blobs
+                found = self._servers.ask_at(blobs, call) if blobs else None
+                if found is not None and found.status == OK and digest_of(found.data) == digest:
+                    return decode_manifest(found.data)
+            except BoardwrightError:
+                continue  # it only saves bytes; another server may have it
+        return None
+
+    def _get(self, path: str, content: type[Content]) -> Content:
+        call = Call("GET", path)
+        return _decode(self._servers.ask(call), call, content)
+
+    def _post(self, path: str, body: bytes, content: type[Content]) -> Content:
+        call = Call("POST", path, body)
+        return _decode(self._servers.ask(call), call, content)
+
+
+def counted(upload: Upload, on_bytes: Callable[[int], None]) -> Upload:
+    """The same upload, which tells `on_bytes` how many bytes go out as they go."""
+    return Upload(lambda: io.BufferedReader(_Counting(upload, on_bytes)), upload.size)
+
+
+class _Counting(io.RawIOBase):
+    def __init__(self, upload: Upload, on_bytes: Callable[[int], None]) -> None:
+        self._file = upload.open()
+        self._on_bytes = on_bytes
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        self._on_bytes(len(data))
+        return len(data)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def _below(path: str, name: str | None) -> str:
+    return path if name is None else f"{path}/{quote(name, safe='')}"
+
+
+def _check(answer: Answer, call: Call) -> None:
+    """Raise what the server's Problem says, if it says one."""
+    if answer.status in range(200, 300):
+        return
+    try:
+        problem = msgspec.json.decode(answer.data, type=Problem)
+    except msgspec.DecodeError:
+        text = answer.data[:200].decode(errors="replace")
+        raise FailedError(f"{answer.base} answered {call} with status {answer.status}: {text!r}") from None
+    raise ERRORS.get(problem.exit_code, FailedError)(problem.error, hint=problem.hint)
+
+
+def _decode(answer: Answer, call: Call, content: type[Content]) -> Content:
+    _check(answer, call)
+    try:
+        return msgspec.json.decode(answer.data, type=content)
+    except msgspec.DecodeError as error:
+        raise MalformedError(f"{answer.base} answered {call} with something else than documented") from error
