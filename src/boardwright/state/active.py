@@ -81,7 +81,7 @@ class ActiveRole:
                 self._trouble = str(error)
 
     def run(self, stop: threading.Event, on_change: Callable[[Held | None], None]) -> None:
-        """Rounds until `stop`, then hand over; `on_change` hears in this thread of a lease won (Held) or lost (None)."""
+        """Rounds until `stop`, then hand over; `on_change` hears in this thread of a lease won, or lost (None)."""
         epoch = 0
         while not stop.is_set():
             pause = self.tick()
