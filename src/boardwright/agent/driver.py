@@ -2,8 +2,8 @@
 
 Rules:
 
-* Nothing here blocks, sleeps or reads a clock: ``wake(now)`` does what is due, ``next_wakeup`` says when again; what
-  the network, the hands and the servers say comes in by ``hear``, ``happened`` and ``planned``. One thread calls it all.
+* Nothing here blocks, sleeps or reads a clock: ``wake(now)`` does what is due, ``next_wakeup`` says when again; the
+  network, the hands and the servers come in by ``hear``, ``happened`` and ``planned``. One thread calls it all.
 * The ledger is written before actions are carried out. If it cannot be written, the actions wait until it can.
 * Metadata from the newest, bytes from the nearest: the plan is refreshed after a round that heard of another generation
   than the board has; the choice is made by the wanted manifest.

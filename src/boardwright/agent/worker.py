@@ -39,6 +39,14 @@ class Worker:
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
+    def finish(self, timeout: float) -> bool:
+        """End after the jobs that are queued; False if they did not end within `timeout` seconds."""
+        if self._thread is None:
+            return True
+        self._jobs.put(None)
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
             job()

@@ -1,0 +1,236 @@
+"""The agent process: sockets, threads and timers around one driver per board.
+
+Rules:
+
+* One asyncio loop does everything that is quick; whatever blocks is in threads and answers through the loop.
+* Nothing polls: the loop sleeps until the nearest wakeup of its boards, or until something comes in.
+* It ends in order and quickly: what is cut off is resumed from the ledger by the next start.
+"""
+
+import asyncio
+import functools
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from boardwright import log
+from boardwright.agent.deployer import Deployer
+from boardwright.agent.deployment import Event
+from boardwright.agent.driver import BoardDriver
+from boardwright.agent.ledger import Ledger
+from boardwright.agent.plan_source import PlanFound, find_plan
+from boardwright.agent.reporter import BoardReporter, Postman
+from boardwright.agent.worker import Worker
+from boardwright.config.settings import AgentSettings
+from boardwright.errors import FailedError, UnreachableError
+from boardwright.model.report import DeploymentState
+from boardwright.net.agent_client import AgentClient
+from boardwright.net.multicast import Address, ControlSocket
+from boardwright.protocol.codec import Received, decode
+from boardwright.protocol.messages import Announcement, Offer
+from boardwright.transfer.fetch import FetchLimits
+
+ONCE_PATIENCE = 10.0  # seconds in which --once wants an offer and a plan (design section 12)
+LET_GO = 0.7  # seconds that each kind of thread gets to end; after that the process ends without it
+SPACE_RESERVE = 16 * 1024 * 1024  # bytes kept free beside a download: the ledger, logs and hooks need room
+
+_log = log.get("agent")
+
+
+class Station:
+    """One board of the process: its driver and what connects it to the loop, the network and the servers."""
+
+    def __init__(self, settings: AgentSettings, environ: Mapping[str, str], postman: Postman) -> None:
+        self.settings = settings
+        self.heard_offer = False
+        self._client = AgentClient(settings.board.id)
+        self._deployer = Deployer(
+            settings.board,
+            root=settings.root,
+            state_dir=settings.state_dir,
+            limits=FetchLimits(rate=settings.download, reserve=SPACE_RESERVE),
+            client=self._client,
+            environ=environ,
+        )
+        self._postman = postman
+        self._refresher = Worker(f"{settings.board.id} plan")
+        self._loop = asyncio.get_running_loop()
+        self._changed = asyncio.Event()
+        self._ended = False
+        self._sockets: list[ControlSocket] = []
+        rng = random.Random()
+        self._deployer.start(self._post)
+        self.driver = BoardDriver(
+            settings,
+            hands=self._deployer,
+            outside=self,
+            ledger=Ledger(settings.state_dir),
+            rng=rng,
+            now=time.monotonic(),
+        )
+        self._reporter = BoardReporter(self.driver, rng, int(time.time() * 1000))
+
+    async def open(self) -> None:
+        """Join the control network."""
+        cluster = self.settings.cluster
+        socket = await ControlSocket.open(
+            interfaces=cluster.interfaces,
+            multicast=cluster.multicast,
+            unicast=cluster.unicast,
+            listen_multicast=cluster.multicast is not None,
+            on_datagram=self._on_datagram,
+        )
+        self._sockets.append(socket)
+
+    async def run(self, done: Callable[[float], bool]) -> None:
+        """Do what is due, report, sleep until the next wakeup; until `done(now)`."""
+        while not self._ended:
+            self._changed.clear()
+            now = time.monotonic()
+            self.driver.wake(now)
+            report = self._reporter.due(now)
+            if report is not None:
+                self._postman.post(report, self._apis)
+            if done(now):
+                return
+            wakeup = min(self.driver.next_wakeup(), self._reporter.next_wakeup())
+            timer = self._loop.call_at(self._loop.time() + max(0.0, wakeup - time.monotonic()), self._changed.set)
+            try:
+                await self._changed.wait()
+            finally:
+                timer.cancel()
+
+    def end(self) -> None:
+        """Stop taking anything in; ``run`` returns."""
+        self._ended = True
+        self._changed.set()
+        for socket in self._sockets:
+            socket.close()
+
+    def close(self) -> None:
+        """Stop the threads; blocks a bounded time."""
+        self._deployer.close(LET_GO)
+        self._refresher.close(0.0)
+
+    # What the driver needs of the outside.
+
+    def send(self, datagrams: Sequence[bytes]) -> None:
+        for socket in self._sockets:
+            for datagram in datagrams:
+                socket.send_group(datagram)
+
+    def refresh(self, offers: Sequence[Offer], generation: int) -> None:
+        self._refresher.submit(functools.partial(self._refresh, tuple(offers), generation))
+
+    def _refresh(self, offers: Sequence[Offer], generation: int) -> None:
+        found = find_plan(self._client, self.settings.board.id, offers, generation)
+        self._in_loop(lambda: self._planned(found))
+
+    def _planned(self, found: PlanFound) -> None:
+        self.driver.planned(found.plan, found.problems, time.monotonic())
+
+    def _post(self, group: str, event: Event) -> None:
+        """From a worker thread."""
+        self._in_loop(lambda: self.driver.happened(group, event, time.monotonic()))
+
+    def _in_loop(self, call: Callable[[], None]) -> None:
+        def take() -> None:
+            if not self._ended:
+                call()
+                self._changed.set()
+
+        try:
+            self._loop.call_soon_threadsafe(take)
+        except RuntimeError:
+            pass  # the loop is closed: the process is ending and the ledger knows enough
+
+    def _on_datagram(self, data: bytes, sender: Address) -> None:
+        del sender  # answers go to the group; offers name their own URLs
+        received = decode(data, self.settings.cluster.name)
+        if not isinstance(received, Received) or self._ended:
+            return
+        message = received.message
+        if isinstance(message, Offer | Announcement):
+            self.heard_offer = self.heard_offer or isinstance(message, Offer)
+            self.driver.hear(message, time.monotonic())
+            self._changed.set()
+
+    def _apis(self) -> Sequence[str]:
+        newest = [offer.api for offer in self.driver.asking.offers if offer.api]
+        return tuple(dict.fromkeys((*newest, *self.driver.asking.apis.values())))
+
+
+class Agent:
+    """All boards of one process."""
+
+    def __init__(self, boards: Sequence[AgentSettings], environ: Mapping[str, str]) -> None:
+        self._boards = boards
+        self._environ = environ
+        self._stations: list[Station] = []
+
+    async def run(self, stop: asyncio.Event, *, once: bool = False) -> None:
+        """Until `stop`; `once`: until every board runs what is wanted.
+
+        With `once` raises FailedError if a board does not, UnreachableError if no server answered.
+        """
+        client = AgentClient(self._boards[0].board.id)
+        postman = Postman(client)
+        self._stations = [Station(settings, self._environ, postman) for settings in self._boards]
+        try:
+            for station in self._stations:
+                await station.open()
+                _log.info("started", board=station.settings.board.id, location=str(station.settings.board.location))
+            await self._until(stop, once)
+        finally:
+            for station in self._stations:
+                station.end()
+            postman.close(LET_GO)
+            for station in self._stations:
+                station.close()
+
+    async def _until(self, stop: asyncio.Event, once: bool) -> None:
+        begun = time.monotonic()
+        runs: list[asyncio.Task[object]] = [
+            asyncio.create_task(station.run(_never if not once else functools.partial(_done, station, begun)))
+            for station in self._stations
+        ]
+        stopped: asyncio.Task[object] = asyncio.create_task(stop.wait())
+        try:
+            left = set(runs)
+            while left and not stopped.done():
+                done, _ = await asyncio.wait({*left, stopped}, return_when=asyncio.FIRST_COMPLETED)
+                for finished in left & done:
+                    finished.result()
+                left -= done
+        finally:
+            for task in (*runs, stopped):
+                task.cancel()
+            await asyncio.gather(*runs, stopped, return_exceptions=True)
+
+
+def _never(now: float) -> bool:
+    del now
+    return False
+
+
+def _done(station: Station, begun: float, now: float) -> bool:
+    """Whether the one cycle of ``--once`` is over and good; raises if it is over and not."""
+    driver, patience_over = station.driver, now - begun >= ONCE_PATIENCE
+    board = station.settings.board.id
+    if driver.plan is None:
+        if patience_over:
+            why = driver.trouble if station.heard_offer else "no server answered within 10 s"
+            raise UnreachableError(
+                f"{board} has no plan: {why}", hint="is a server up, and on the same control network?"
+            )
+        return False
+    if not driver.settled or (not driver.plan.groups and not patience_over):
+        return False
+    if driver.as_wanted:
+        return True
+    reasons = [
+        f"{group}: {getattr(one.phase, 'reason', '') or one.state.value}"
+        for group, one in driver.groups.items()
+        if one.state in (DeploymentState.FAILED, DeploymentState.STAGED)
+    ]
+    raise FailedError(f"{board} does not run what is wanted: {'; '.join(reasons)}")

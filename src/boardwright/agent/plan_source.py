@@ -1,0 +1,49 @@
+"""Metadata from the newest: which server's plan a board takes (design section 3)."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from boardwright.errors import BoardwrightError
+from boardwright.model.plan import BoardPlan
+from boardwright.protocol.messages import Offer
+
+
+class PlanClient(Protocol):
+    """Fetches a board's part of the plan from one server; raises BoardwrightError."""
+
+    def plan(self, api: str, board: str) -> BoardPlan: ...
+
+
+class PlanFound(msgspec.Struct, frozen=True):
+    """`plan` is None if nobody had a good one; `problems` are one sentence per server that was of no use."""
+
+    plan: BoardPlan | None
+    problems: tuple[str, ...]
+
+
+def find_plan(client: PlanClient, board: str, offers: Sequence[Offer], generation: int) -> PlanFound:
+    """Ask the servers of `offers`, newest first, for a plan that is not older than `generation`.
+
+    A server that cannot prove the generation that it claimed comes last: its plan is taken only if nobody
+    else has a better one.
+    """
+    problems: list[str] = []
+    unproved: list[BoardPlan] = []
+    for offer in offers:
+        try:
+            plan = client.plan(offer.api, board)
+        except BoardwrightError as error:
+            problems.append(f"{offer.server}: {error}")
+            continue
+        if plan.generation < generation:
+            problems.append(
+                f"{offer.server}: its plan {plan.generation} is older than {generation}, which this board has"
+            )
+        elif plan.generation < offer.generation:
+            problems.append(f"{offer.server}: it claimed plan {offer.generation} and has {plan.generation}")
+            unproved.append(plan)
+        else:
+            return PlanFound(plan, tuple(problems))
+    return PlanFound(max(unproved, key=lambda plan: plan.generation, default=None), tuple(problems))

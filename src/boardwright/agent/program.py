@@ -1,0 +1,78 @@
+"""``boardwright-agent``: reads its configuration, holds its locks and runs until it is told to end.
+
+Exit codes: 0 done; 1 failed; 2 wrong usage; 3 another agent runs here; 4 (with --once) no server answered.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from boardwright import log
+from boardwright.agent.agent import Agent
+from boardwright.agent.lock import StateLock
+from boardwright.config import load_agent
+from boardwright.errors import BoardwrightError
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The program; ends the process with its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        log.configure("boardwright-agent", options.log_level)
+        boards = [load_agent(path) for path in options.config]
+        with contextlib.ExitStack() as locks:
+            for settings in boards:
+                locks.enter_context(StateLock(settings.state_dir))
+            asyncio.run(_run(Agent(boards, dict(os.environ)), once=options.once))
+    except BoardwrightError as error:
+        _complain(error)
+        sys.stderr.flush()
+        # Threads that hang in a system call must not hold the process; everything is on the disk.
+        os._exit(error.exit_code)
+    sys.stderr.flush()
+    os._exit(0)
+
+
+async def _run(agent: Agent, *, once: bool) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await agent.run(stop, once=once)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="boardwright-agent", description="Asks for software, takes it from the nearest server and deploys it."
+    )
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        type=Path,
+        required=True,
+        action="append",
+        help="agent.toml of the board; given more than once, the process stands for several boards",
+    )
+    parser.add_argument("--once", action="store_true", help="one cycle from request to confirm, then end")
+    parser.add_argument("--log-level", default="info", choices=sorted(log.LEVELS), help="default: info")
+    return parser
+
+
+def _complain(error: BoardwrightError) -> None:
+    lines = [f"boardwright-agent: {error}"]
+    cause = error.__cause__
+    while cause is not None:
+        lines.append(f"  because: {cause}")
+        cause = cause.__cause__
+    if error.hint:
+        lines.append(f"  hint: {error.hint}")
+    sys.stderr.write("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
