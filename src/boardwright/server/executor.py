@@ -118,8 +118,8 @@ class Executor:
             puts: dict[str, bytes | None] = {key: encoded(board) for key, board in part}
             self._commit(Transaction(facts.compare(*puts), puts))
             self._stale = True
-        for board in boards.values():
-            _log.info("board recorded", board=board.id, location=board.location, type=board.type)
+        if boards:
+            _log.info("boards recorded", count=len(boards), first=min(boards))
 
     def _listed(self) -> tuple[Board, ...]:
         if self._inventory_file is None:

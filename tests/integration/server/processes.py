@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import urllib3
 
-from boardwright.model.api import Health
+from boardwright.model.api import Health, ServerList
 from boardwright.model.inventory import Board
 from boardwright.model.location import Location
 from boardwright.model.report import BoardReport, GroupReport
@@ -153,6 +153,17 @@ class ServerCluster:
     def standby(self) -> ServerProcess:
         active = self.active()
         return next(server for server in self.servers if server is not active and server.health())
+
+    def everywhere(self, software: "Software") -> None:
+        """Wait until every server holds the version."""
+        active = self.active()
+        name = f"{software.manifest.group} {software.manifest.version} *"
+
+        def held() -> bool:
+            servers = active.get("/v1/servers", ServerList).servers
+            return len(servers) == len(self.servers) and all(name in server.versions for server in servers)
+
+        until(held, f"{name} is everywhere", patience=60)
 
     def stop(self) -> None:
         for server in self.servers:

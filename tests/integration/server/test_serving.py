@@ -7,20 +7,8 @@ import urllib3
 from tests.integration.server.asker import announcements, ask, board
 from tests.integration.server.processes import ServerCluster, ServerProcess, Software, until
 
-from boardwright.model.api import Deployment, DeploymentRequest, ServerList
+from boardwright.model.api import Deployment, DeploymentRequest
 from boardwright.protocol.messages import Announcement, Holding
-
-
-def everywhere(cluster: ServerCluster, software: Software) -> None:
-    """Wait until every server holds the version."""
-    active = cluster.active()
-    name = f"{software.manifest.group} {software.manifest.version} *"
-
-    def held() -> bool:
-        servers = active.get("/v1/servers", ServerList).servers
-        return len(servers) == len(cluster.servers) and all(name in server.versions for server in servers)
-
-    until(held, f"{name} is everywhere")
 
 
 def blob(server: ServerProcess, sha256: str) -> bytes:
@@ -36,7 +24,7 @@ def test_m6_every_control_board_offers_and_sends_the_version_at_the_same_time(cl
     cluster.introduce(line_board)
     software = Software("platform", "1.0")
     assert software.publish(cluster.active()).status == 201
-    everywhere(cluster, software)
+    cluster.everywhere(software)
     assert cluster.active().call("POST", "/v1/deployments", DeploymentRequest("platform", "1.0")).status == 200
 
     def offers_of_all() -> bool:
