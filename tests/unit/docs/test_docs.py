@@ -12,7 +12,7 @@ import pytest
 from boardwright.cli.init import init
 from boardwright.config import load_agent, load_inventory, load_operator, load_server
 from boardwright.model.api import BoardList, ServerList, SoftwareList
-from boardwright.model.report import DeploymentState
+from boardwright.model.report import DeploymentState, Explanation
 from boardwright.model.software import PIECE_SIZE, RANGE_SIZE, HealthSpec, InstallSpec, Manifest
 from boardwright.protocol.messages import MAX_DATAGRAM, Announcement, GroupOffer, GroupQuery, Holding, Offer, Request
 
@@ -113,6 +113,10 @@ class TestTheJson:
     def test_the_examples_are_what_the_commands_print(self, index: int, struct: type[msgspec.Struct]) -> None:
         example = json.loads(fenced(DOCS / "json.md", "json")[index])
         assert json.loads(msgspec.json.encode(msgspec.convert(example, struct))) == example
+
+    def test_the_example_of_an_explanation_is_one(self) -> None:
+        example = json.loads(fenced(DOCS / "json.md", "json")[3])["explanations"]
+        assert json.loads(msgspec.json.encode(msgspec.convert(example, list[Explanation]))) == example
 
     def test_every_state_is_named(self) -> None:
         text = (DOCS / "json.md").read_text()
