@@ -125,7 +125,8 @@ def _length(url: str, sha256: str, response: urllib3.BaseHTTPResponse, start: in
             )
         return int(match[2]) - start + 1
     if status == 200 and start == 0:
-        return length
+        whole = response.headers.get("Content-Length", "")
+        return min(length, int(whole)) if whole.isdecimal() else length
     raise SourceError(f"{url} answered {status} to a range of blob {sha256}", wait=None if status < 500 else -1.0)
 
 

@@ -19,6 +19,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
+from io import BufferedReader
 from pathlib import Path
 
 from boardwright.errors import MalformedError
@@ -115,12 +116,12 @@ class BlobStore:
     def put_file(self, sha256: str, path: Path, *, move: bool) -> None:
         """Store the file at `path` after hashing it; `move` lets the store rename it. Raises MalformedError."""
         if not move:
-            with path.open("rb", buffering=0) as file:
-                self.put(sha256, _chunks(file.fileno()))
+            with path.open("rb") as file:
+                self.put(sha256, _chunks(file))
             return
-        with path.open("rb", buffering=0) as file:
+        with path.open("rb") as file:
             hasher = hashlib.sha256()
-            for chunk in _chunks(file.fileno()):
+            for chunk in _chunks(file):
                 hasher.update(chunk)
         _check(sha256, hasher.hexdigest())
         try:
@@ -136,8 +137,8 @@ class BlobStore:
         """Whether the stored bytes have the size and the piece digests that `blob` claims (reads the whole blob)."""
         if self.size(blob.sha256) != blob.size:
             return False
-        with self.path(blob.sha256).open("rb", buffering=0) as file:
-            pieces = (hashlib.sha256(chunk).digest() for chunk in _chunks(file.fileno()))
+        with self.path(blob.sha256).open("rb") as file:
+            pieces = (hashlib.sha256(chunk).digest() for chunk in _chunks(file))
             return all(digest == blob.piece_digest(index) for index, digest in enumerate(pieces))
 
     def take(self, sha256: str, destination: Path) -> None:
@@ -206,13 +207,11 @@ def _write_all(fd: int, data: bytes | bytearray | memoryview) -> int:
     return len(data)
 
 
-def _chunks(fd: int) -> Iterator[memoryview]:
+def _chunks(file: BufferedReader) -> Iterator[memoryview]:
     """Pieces of a file from its start, each valid until the next is asked for."""
     buffer = memoryview(bytearray(PIECE_SIZE))
-    offset = 0
-    while count := os.preadv(fd, [buffer], offset):
+    while count := file.readinto(buffer):
         yield buffer[:count]
-        offset += count
 
 
 def _check(wanted: str, got: str) -> None:

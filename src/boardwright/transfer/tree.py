@@ -112,8 +112,8 @@ class _Builder:
 
     def _make_directories(self) -> None:
         paths = {entry.path for entry in self._manifest.directories}
-        for entry in (*self._manifest.files, *self._manifest.directories):
-            parent = entry.path.rpartition("/")[0]
+        for path in [*paths, *(entry.path for entry in self._manifest.files)]:
+            parent = path.rpartition("/")[0]
             while parent and parent not in paths:
                 paths.add(parent)
                 parent = parent.rpartition("/")[0]
