@@ -69,7 +69,8 @@ def _why_not(group: str, running: Mapping[str, Release], left: Mapping[str, Rele
     reason = objection(group, left[group], running)
     if reason is None:  # not reached: who has no objection is not left
         return ""
-    if objection(group, left[group], {**running, **left}) is None:
+    others = {other: release for other, release in left.items() if other != group}
+    if objection(group, left[group], {**running, **others}) is None:
         circle = _circle(group, running, left)
         if circle:
             return f"{reason}; {' and '.join(circle)} wait for each other"

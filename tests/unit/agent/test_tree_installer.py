@@ -1,0 +1,251 @@
+"""The tree installer on real directories with real hooks."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from boardwright.agent.installers.base import InstallError, Place, Version, VetoError
+from boardwright.agent.installers.registry import make_installer
+from boardwright.agent.installers.tree import TreeInstaller
+from boardwright.errors import FailedError
+from boardwright.model.software import SCHEMA, InstallSpec, Manifest, Target, digest_of, encode_manifest
+
+Files = dict[str, str]
+
+
+def version(name: str, install: InstallSpec | None = None) -> Version:
+    manifest = Manifest(schema=SCHEMA, group="routing", version=name, install=install or InstallSpec())
+    data = encode_manifest(manifest)
+    return Version(Target("routing", name, "*", digest_of(data)), manifest, data)
+
+
+def builder(files: Files) -> Callable[[Path], None]:
+    def build(destination: Path) -> None:
+        for name, text in files.items():
+            path = destination / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+            path.chmod(0o755)
+        destination.mkdir(exist_ok=True)
+
+    return build
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place("c1s3", "routing", tmp_path / "routing", {"PATH": "/usr/bin:/bin"}, threading.Event())
+
+
+@pytest.fixture
+def tree(place: Place) -> TreeInstaller:
+    return TreeInstaller(place)
+
+
+def stage(tree: TreeInstaller, name: str, files: Files | None = None, install: InstallSpec | None = None) -> Target:
+    staged = version(name, install)
+    tree.stage(staged, builder(files or {"motd": name}))
+    return staged.target
+
+
+def runs(place: Place) -> str:
+    return (place.directory / "current" / "motd").read_text()
+
+
+class TestAVersion:
+    def test_lies_beside_the_running_one_until_it_is_activated(self, tree: TreeInstaller, place: Place) -> None:
+        tree.activate(stage(tree, "1"), None)
+        second = stage(tree, "2")
+        assert runs(place) == "1"
+        tree.activate(second, None)
+        assert runs(place) == "2"
+
+    def test_has_a_directory_named_by_version_and_manifest(self, tree: TreeInstaller, place: Place) -> None:
+        target = stage(tree, "1")
+        tree.activate(target, None)
+        assert (place.directory / "current").readlink() == Path("versions") / f"1-{target.manifest[:12]}"
+
+    def test_is_known_by_the_link_whatever_the_ledger_says(self, tree: TreeInstaller) -> None:
+        assert tree.running() is None
+        target = stage(tree, "1")
+        tree.activate(target, None)
+        found = tree.running()
+        assert found is not None
+        assert found.target == target
+
+    def test_without_its_manifest_is_not_complete(self, tree: TreeInstaller, place: Place) -> None:
+        target = stage(tree, "1")
+        for path in (place.directory / "manifests").iterdir():
+            path.unlink()
+        assert tree.find(target) is None
+        with pytest.raises(InstallError, match="not complete"):
+            tree.activate(target, None)
+
+    def test_is_not_built_twice(self, tree: TreeInstaller) -> None:
+        stage(tree, "1")
+
+        def never(destination: Path) -> None:
+            pytest.fail(f"built {destination} again")
+
+        tree.stage(version("1"), never)
+
+    def test_whose_building_fails_leaves_nothing_that_counts(self, tree: TreeInstaller) -> None:
+        def half(destination: Path) -> None:
+            destination.mkdir()
+            raise OSError(28, "No space left on device")
+
+        with pytest.raises(OSError, match="No space"):
+            tree.stage(version("1"), half)
+        assert tree.find(version("1").target) is None
+
+    def test_may_be_activated_twice(self, tree: TreeInstaller, place: Place) -> None:
+        target = stage(tree, "1")
+        tree.activate(target, None)
+        tree.activate(target, None)
+        assert runs(place) == "1"
+
+
+class TestHooks:
+    def test_before_the_take_over_may_veto_and_nothing_changes(self, tree: TreeInstaller, place: Place) -> None:
+        tree.activate(stage(tree, "1"), None)
+        hook = "#!/bin/sh\necho not on a Sunday\nexit 3\n"
+        second = stage(tree, "2", {"motd": "2", "bin/check": hook}, InstallSpec(before=("bin/check",)))
+        with pytest.raises(VetoError, match=r"bin/check vetoed 2: it ended with exit code 3") as veto:
+            tree.activate(second, None)
+        assert veto.value.log == "not on a Sunday\n"
+        assert runs(place) == "1"
+
+    def test_after_it_may_fail_the_activation(self, tree: TreeInstaller) -> None:
+        hook = "#!/bin/sh\necho broken >&2\nexit 1\n"
+        target = stage(tree, "1", {"bin/go": hook}, InstallSpec(after=("bin/go",)))
+        with pytest.raises(InstallError, match="bin/go of 1 ended with exit code 1") as failed:
+            tree.activate(target, None)
+        assert failed.value.log == "broken\n"
+
+    def test_see_the_documented_environment_and_nothing_of_the_agents(
+        self, tree: TreeInstaller, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("PYTHONPATH", "/somewhere")
+        hook = "#!/bin/sh\nenv > environment\npwd >> environment\n"
+        first = stage(tree, "1")
+        tree.activate(first, None)
+        target = stage(tree, "2", {"bin/go": hook}, InstallSpec(before=("bin/go",)))
+        tree.activate(target, first)
+        path = place.directory / "versions" / f"2-{target.manifest[:12]}"
+        seen = (path / "environment").read_text().splitlines()
+        assert {
+            "BOARDWRIGHT_BOARD=c1s3",
+            "BOARDWRIGHT_GROUP=routing",
+            "BOARDWRIGHT_VERSION=2",
+            "BOARDWRIGHT_PREVIOUS=1",
+            "BOARDWRIGHT_STEP=before",
+            f"BOARDWRIGHT_TREE={path}",
+            str(path),
+        } <= set(seen)
+        assert not [line for line in seen if line.startswith("PYTHONPATH")]
+
+    def test_that_hang_are_ended_with_all_their_children(self, tree: TreeInstaller) -> None:
+        hook = "#!/bin/sh\nsleep 1000 &\nwait\n"
+        install = InstallSpec(before=("bin/check",), hook_timeout=0.3)
+        target = stage(tree, "1", {"bin/check": hook}, install)
+        with pytest.raises(VetoError, match=r"took longer than 0.3 s"):
+            tree.activate(target, None)
+
+    def test_that_lead_out_of_the_version_are_refused(self, tree: TreeInstaller) -> None:
+        target = stage(tree, "1", None, InstallSpec(before=("../../evil",)))
+        with pytest.raises(VetoError, match="not a path in the version"):
+            tree.activate(target, None)
+
+    def test_that_are_missing_veto(self, tree: TreeInstaller) -> None:
+        target = stage(tree, "1", None, InstallSpec(before=("bin/none",)))
+        with pytest.raises(VetoError, match="could not be started: No such file"):
+            tree.activate(target, None)
+
+
+class TestUnits:
+    def test_are_restarted_where_systemd_is(self, tmp_path: Path) -> None:
+        self._systemctl(tmp_path, "exit 0")
+        tree = self._tree(tmp_path)
+        tree.activate(stage(tree, "1", None, InstallSpec(restart=("frr.service",))), None)
+        assert (tmp_path / "calls").read_text() == "restart frr.service\n"
+
+    def test_that_do_not_restart_fail_the_activation(self, tmp_path: Path) -> None:
+        self._systemctl(tmp_path, "exit 5")
+        tree = self._tree(tmp_path)
+        with pytest.raises(InstallError, match=r"restart of frr.service ended with exit code 5"):
+            tree.activate(stage(tree, "1", None, InstallSpec(restart=("frr.service",))), None)
+
+    def test_are_left_alone_where_it_is_not(self, tmp_path: Path) -> None:
+        place = Place("c1s3", "routing", tmp_path / "routing", {"PATH": str(tmp_path)}, threading.Event())
+        tree = TreeInstaller(place)
+        tree.activate(stage(tree, "1", None, InstallSpec(restart=("frr.service",))), None)
+        assert runs(place) == "1"
+
+    def _systemctl(self, tmp_path: Path, end: str) -> None:
+        (tmp_path / "bin").mkdir()
+        program = tmp_path / "bin" / "systemctl"
+        program.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/calls\n{end}\n')
+        program.chmod(0o755)
+
+    def _tree(self, tmp_path: Path) -> TreeInstaller:
+        environ = {"PATH": f"{tmp_path}/bin:/usr/bin:/bin"}
+        return TreeInstaller(Place("c1s3", "routing", tmp_path / "routing", environ, threading.Event()))
+
+
+class TestRollingBack:
+    def test_brings_the_old_version_back_and_runs_its_hooks(self, tree: TreeInstaller, place: Place) -> None:
+        hook = "#!/bin/sh\necho $BOARDWRIGHT_STEP $BOARDWRIGHT_PREVIOUS >> ../../log\n"
+        first = stage(tree, "1", {"motd": "1", "bin/go": hook}, InstallSpec(after=("bin/go",)))
+        tree.activate(first, None)
+        second = stage(tree, "2")
+        tree.activate(second, first)
+        tree.roll_back(second, first)
+        assert runs(place) == "1"
+        assert (place.directory / "log").read_text() == "after\nafter 2\n"
+
+    def test_of_a_first_version_leaves_nothing_running(self, tree: TreeInstaller, place: Place) -> None:
+        target = stage(tree, "1")
+        tree.activate(target, None)
+        tree.roll_back(target, None)
+        tree.roll_back(target, None)
+        assert tree.running() is None
+        assert not (place.directory / "current").is_symlink()
+
+
+class TestOldVersions:
+    def test_beyond_the_way_back_are_collected(self, tree: TreeInstaller, place: Place) -> None:
+        targets = [stage(tree, name) for name in ("1", "2", "3")]
+        for target in targets:
+            tree.activate(target, None)
+        tree.confirm(targets[2])
+        tree.collect(targets[1:])
+        left = sorted(path.name for path in (place.directory / "versions").iterdir())
+        assert left == [f"{target.version}-{target.manifest[:12]}" for target in targets[1:]]
+        assert tree.find(targets[0]) is None
+
+    def test_what_a_crash_left_of_a_removal_goes_with_them(self, tree: TreeInstaller, place: Place) -> None:
+        target = stage(tree, "1")
+        tree.activate(target, None)
+        (place.directory / "versions" / ".removed-0-abc").mkdir()
+        (place.directory / "versions" / ".building-9-abc" / "x").mkdir(parents=True)
+        tree.collect([target])
+        assert [path.name for path in (place.directory / "versions").iterdir()] == [f"1-{target.manifest[:12]}"]
+
+    def test_the_one_in_place_is_never_removed(self, tree: TreeInstaller, place: Place) -> None:
+        target = stage(tree, "1")
+        tree.activate(target, None)
+        tree.discard(target)
+        tree.collect([])
+        assert runs(place) == "1"
+
+    def test_a_version_that_failed_is_discarded(self, tree: TreeInstaller) -> None:
+        target = stage(tree, "1")
+        tree.discard(target)
+        tree.discard(target)
+        assert tree.find(target) is None
+
+
+def test_an_unknown_installer_is_named_with_those_that_there_are(place: Place) -> None:
+    with pytest.raises(FailedError, match=r"asks for the installer 'rauc', this agent has tree"):
+        make_installer("rauc", place)
