@@ -6,8 +6,8 @@ Rules:
 * On taking over, boards of the inventory file that the state lacks are added. The file never changes or removes one.
 * Boards that were heard and that nobody knows, or whose own word about their place differs, are recorded.
 * When the boards or the catalog changed, the policy is planned anew: late boards join, new variants fit.
-* A write that lost against another is no error: the next round reads again. Other trouble is logged once and tried
-  again; nothing here may end the loop.
+* A round that was cut off, by a write that lost against another or by trouble with the engine, is followed by one
+  that looks at everything again, like the first one. Trouble is logged once; nothing here may end the loop.
 """
 
 import threading
@@ -84,9 +84,9 @@ class Executor:
                 self._plan()
             self._watch.write_ends(self._kv, self._commit)
         except ConflictError:
-            self._stale = True
+            self._acting_in = 0
         except BoardwrightError as error:
-            self._stale = True
+            self._acting_in = 0
             if str(error) != self._last_trouble:
                 _log.error("the active cannot act", error=str(error), cause=error.__cause__)
             self._last_trouble = str(error)

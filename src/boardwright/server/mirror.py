@@ -5,7 +5,8 @@ Rules:
 * Serving never depends on the engine: plan, boards, catalog and servers lie in ``data_dir/mirror.json`` and in
   memory. The server starts from the file and goes on from it while the engine is down.
 * The file is replaced atomically and is on disk before anybody is told of a new plan, so that no restart falls
-  back behind a generation that boards have heard of. The lease beats twice a second and stays in memory.
+  back behind a generation that boards have heard of. What is not copied (the lease beats twice a second) costs
+  nothing.
 * ``state`` is one immutable value that is swapped as a whole; any thread may read it without a lock. Only the
   follower's thread writes.
 * A record that this release cannot read is left as it was and logged: a newer release may have written it.
@@ -28,12 +29,10 @@ from boardwright.state.kv import Change, Snapshot
 from boardwright.state.records import (
     BOARDS,
     CATALOG,
-    LEASE,
     PLAN,
     ROLLOUTS,
     SERVERS,
     CatalogRecord,
-    LeaseRecord,
     RolloutRecord,
     ServerRecord,
 )
@@ -79,7 +78,6 @@ class Mirror:
         self._path = path
         self._listeners: list[Listener] = []
         self.state = _load(path)
-        self.lease: LeaseRecord | None = None
         self._revision = 0
         self._moved = threading.Condition()
 
@@ -90,7 +88,7 @@ class Mirror:
     def reset(self, snapshot: Snapshot) -> None:
         """Take over everything that the engine has; what it lacks is gone."""
         known = {f"{prefix}{name}" for prefix, table, _ in _TABLES for name in getattr(self.state, table)}
-        gone: dict[str, bytes | None] = dict.fromkeys((*known, PLAN, LEASE))
+        gone: dict[str, bytes | None] = dict.fromkeys((*known, PLAN))
         self._take(gone | {entry.key: entry.value for entry in snapshot.entries})
         self._reached(snapshot.revision)
 
@@ -123,9 +121,7 @@ class Mirror:
     def _merged(self, base: MirrorState, values: Mapping[str, bytes | None]) -> MirrorState:
         fields: dict[str, Any] = {}
         for key, value in values.items():
-            if key == LEASE:
-                self.lease = _decode(key, value, LeaseRecord, self.lease)
-            elif key == PLAN:
+            if key == PLAN:
                 fields["plan"] = _decode(key, value, Plan, base.plan) or Plan()
             else:
                 for prefix, name, record_type in _TABLES:

@@ -1,0 +1,160 @@
+"""`deploy`: policy, plan and rollout in one transaction, or a refusal that says what there is."""
+
+from collections.abc import Callable
+
+import msgspec
+import pytest
+from tests.unit.server.builders import Version, board, fill
+
+from boardwright.errors import BoardwrightError, ConflictError, FailedError, RefusedError, UsageError
+from boardwright.model.api import DeploymentRequest
+from boardwright.model.plan import Plan
+from boardwright.model.policy import Policy
+from boardwright.server.deployments import ATTEMPTS, KEPT_ROLLOUTS, Deployments
+from boardwright.server.facts import encoded, read_facts
+from boardwright.server.mirror import Mirror
+from boardwright.state.kv import Transaction
+from boardwright.state.lease import DeposedError
+from boardwright.state.memory_kv import MemoryKV
+from boardwright.state.records import PLAN, POLICY, ROLLOUTS, RolloutRecord
+
+
+class NoWait(Mirror):
+    """A local copy that nobody feeds: the tests read the state itself."""
+
+    def __init__(self) -> None:
+        pass
+
+    def wait_for(self, revision: int, timeout: float) -> bool:
+        return True
+
+
+@pytest.fixture
+def kv() -> MemoryKV:
+    kv = MemoryKV()
+    boards = (board("c1s3"), board("c1s4", type="rp"), board("c2s3", groups=("platform", "routing")))
+    fill(kv, Version(), Version(version="2"), Version("routing", "8", requires={"platform": ">= 2"}), boards=boards)
+    return kv
+
+
+def deployments(kv: MemoryKV, commit: Callable[[Transaction], int] | None = None) -> Deployments:
+    return Deployments(kv, commit or kv.commit, NoWait(), lambda: 1000.0)
+
+
+def test_policy_plan_and_rollout_are_committed_as_one_change(kv: MemoryKV) -> None:
+    before = kv.range("").revision
+    done = deployments(kv).deploy(DeploymentRequest("platform", "1"))
+    facts = read_facts(kv)
+    assert kv.range("").revision == before + 1
+    assert (done.rollout, done.generation) == ("r1", 1)
+    assert [(change.board, change.after) for change in done.changes] == [("c1s3", "1"), ("c1s4", "1"), ("c2s3", "1")]
+    assert facts.plan.generation == 1
+    assert facts.policy.assignments[0].version == "1"
+    assert facts.rollouts["r1"].generation == 1
+
+
+def test_a_selector_limits_it_and_repeated_ones_are_or(kv: MemoryKV) -> None:
+    done = deployments(kv).deploy(DeploymentRequest("platform", "1", ("chassis=2", "type=rp")))
+    assert [change.board for change in done.changes] == ["c1s4", "c2s3"]
+
+
+def test_a_board_that_stays_as_it_is_has_its_reason(kv: MemoryKV) -> None:
+    done = deployments(kv).deploy(DeploymentRequest("routing", "8", ("board=c2s3", "board=c1s3")))
+    reasons = {change.board: change.reason for change in done.changes}
+    assert "requires platform >= 2" in reasons["c2s3"]
+    assert "does not run routing" in reasons["c1s3"]
+    assert read_facts(kv).plan.generation == 0
+
+
+def test_what_was_held_back_follows_when_its_requirement_is_met(kv: MemoryKV) -> None:
+    deployments(kv).deploy(DeploymentRequest("routing", "8"))
+    done = deployments(kv).deploy(DeploymentRequest("platform", "2"))
+    assert ("c2s3", "routing", "8") in {(change.board, change.group, change.after) for change in done.changes}
+
+
+def test_a_dry_run_says_the_same_and_changes_nothing(kv: MemoryKV) -> None:
+    before = kv.range("")
+    dry = deployments(kv).deploy(DeploymentRequest("platform", "1", dry_run=True))
+    assert dry.rollout is None
+    assert kv.range("") == before
+    done = deployments(kv).deploy(DeploymentRequest("platform", "1"))
+    assert (done.generation, done.changes) == (dry.generation, dry.changes)
+
+
+def test_the_same_again_is_a_rollout_without_a_new_plan(kv: MemoryKV) -> None:
+    deployments(kv).deploy(DeploymentRequest("platform", "1"))
+    again = deployments(kv).deploy(DeploymentRequest("platform", "1"))
+    assert (again.rollout, again.generation, again.changes) == ("r2", 1, ())
+
+
+@pytest.mark.parametrize(
+    ("request_", "kind", "words"),
+    [
+        (DeploymentRequest("boardwright", "1"), RefusedError, "upgrade"),
+        (DeploymentRequest("platform", "1", strategy="canary"), UsageError, "all-at-once"),
+        (DeploymentRequest("platform", "1", ("rack=1",)), UsageError, "chassis"),
+        (DeploymentRequest("switching", "1"), FailedError, "platform, routing"),
+        (DeploymentRequest("platform", "9"), FailedError, "1, 2"),
+        (DeploymentRequest("platform", "1", ("type=x*",)), FailedError, "lc, rp"),
+        (DeploymentRequest("platform", "1", ("board=c1s3", "c7*")), FailedError, "c1s3, c1s4, c2s3"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_with_what_there_is(
+    kv: MemoryKV, request_: DeploymentRequest, kind: type[BoardwrightError], words: str
+) -> None:
+    before = kv.range("")
+    with pytest.raises(kind) as refused:
+        deployments(kv).deploy(request_)
+    assert words in f"{refused.value} {refused.value.hint}"
+    assert kv.range("") == before
+
+
+def test_a_change_that_came_between_is_read_and_decided_anew(kv: MemoryKV) -> None:
+    interruptions = iter([Transaction({PLAN: 0}, {PLAN: encoded(Plan(generation=40))})])
+
+    def commit(transaction: Transaction) -> int:
+        for interruption in interruptions:
+            kv.commit(interruption)
+        return kv.commit(transaction)
+
+    assert deployments(kv, commit).deploy(DeploymentRequest("platform", "1")).generation == 41
+
+
+def test_it_gives_up_after_some_lost_commits_and_at_once_when_deposed(kv: MemoryKV) -> None:
+    tried: list[Transaction] = []
+
+    def commit(error: ConflictError) -> Callable[[Transaction], int]:
+        def refuse(transaction: Transaction) -> int:
+            tried.append(transaction)
+            raise error
+
+        return refuse
+
+    with pytest.raises(ConflictError):
+        deployments(kv, commit(ConflictError("lost"))).deploy(DeploymentRequest("platform", "1"))
+    assert len(tried) == ATTEMPTS
+    with pytest.raises(DeposedError):
+        deployments(kv, commit(DeposedError("not the active"))).deploy(DeploymentRequest("platform", "1"))
+    assert len(tried) == ATTEMPTS + 1
+
+
+def test_only_the_newest_rollouts_are_kept(kv: MemoryKV) -> None:
+    old = [RolloutRecord(f"r{number}", "platform", "1", (), "all-at-once", 0, 0.0) for number in range(1, 251)]
+    kv.commit(
+        Transaction({f"{ROLLOUTS}{one.id}": 0 for one in old}, {f"{ROLLOUTS}{one.id}": encoded(one) for one in old})
+    )
+    assert deployments(kv).deploy(DeploymentRequest("platform", "1")).rollout == "r251"
+    kept = read_facts(kv).rollouts
+    assert len(kept) == KEPT_ROLLOUTS
+    assert {"r251", "r52"} <= kept.keys()
+    assert "r51" not in kept
+
+
+def test_a_policy_that_cannot_be_read_stops_everything_and_is_not_overwritten(kv: MemoryKV) -> None:
+    kv.commit(Transaction({POLICY: 0}, {POLICY: b'{"assignments": "newer"}'}))
+    with pytest.raises(FailedError, match="policy"):
+        deployments(kv).deploy(DeploymentRequest("platform", "1"))
+    entry = kv.get(POLICY)
+    assert entry is not None
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.json.decode(entry.value, type=Policy)
