@@ -141,7 +141,7 @@ class SqliteKV:
         try:
             self._check_inode()
             with self._reading() as reader:
-                reader.execute("SELECT revision FROM state").fetchone()
+                self._check_owner(reader)
         except EngineError as error:
             return str(error)
         return self._trouble
@@ -245,7 +245,7 @@ class SqliteKV:
                 self._writer.execute("BEGIN IMMEDIATE")
                 try:
                     if not claim:
-                        self._check_owner()
+                        self._check_owner(self._writer)
                     yield self._writer
                     self._writer.execute("COMMIT")
                 finally:
@@ -256,8 +256,8 @@ class SqliteKV:
                 raise EngineError(self._trouble) from error
             self._trouble = ""
 
-    def _check_owner(self) -> None:
-        row = self._writer.execute("SELECT value FROM meta WHERE name = 'boot_id'").fetchone()
+    def _check_owner(self, connection: sqlite3.Connection) -> None:
+        row = connection.execute("SELECT value FROM meta WHERE name = 'boot_id'").fetchone()
         if row is None or row[0] != self._boot_id:
             raise EngineError(
                 f"the state {self._path} was taken by another host", hint="sqlite is for one host; use etcd for several"
