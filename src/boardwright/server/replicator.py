@@ -32,7 +32,7 @@ from boardwright.transfer.store import BlobStore
 
 FIRST_BACKOFF = 0.5  # seconds
 LONGEST_BACKOFF = 30.0  # a server that comes back is asked within this
-LOOK_EVERY = 1.0  # seconds between looks for what is due, beside being woken
+LOOK_EVERY = 5.0  # seconds between looks, beside being woken and what is due earlier
 _log = log.get("server.replicator")
 
 Ask = Callable[[CatalogRecord], Choice]
@@ -61,7 +61,7 @@ class Replicator:
         while not stop.is_set():
             record = self._next()
             if record is None:
-                self._wake.wait(LOOK_EVERY)
+                self._wake.wait(self._pause())
                 self._wake.clear()
             else:
                 self._copy(record, stop)
@@ -80,6 +80,10 @@ class Replicator:
             self._failures.pop(gone, None)
         now = time.monotonic()
         return next((record for record in incomplete if self._due.get(record.manifest, 0.0) <= now), None)
+
+    def _pause(self) -> float:
+        """Seconds until something is due."""
+        return max(0.0, min((due - time.monotonic() for due in self._due.values()), default=LOOK_EVERY))
 
     def _copy(self, record: CatalogRecord, stop: threading.Event) -> None:
         name = f"{record.group} {record.version}"

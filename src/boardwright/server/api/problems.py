@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from litestar import Request, Response
+from litestar import MediaType, Request, Response
 from litestar.exceptions import HTTPException
 
 from boardwright import log
@@ -48,7 +48,7 @@ _STATUS: tuple[tuple[type[BoardwrightError], int], ...] = (
 
 def problem(status: int, error: str, hint: str | None = None, exit_code: int = 1) -> Response[Problem]:
     """An answer that says why a call was not done."""
-    return Response(Problem(error, hint, exit_code), status_code=status)
+    return Response(Problem(error, hint, exit_code), status_code=status, media_type=MediaType.JSON)
 
 
 def on_boardwright_error(_request: AnyRequest, error: BoardwrightError) -> Response[Problem]:

@@ -1,0 +1,136 @@
+"""From datagram to offer (M7), without sockets."""
+
+import time
+from pathlib import Path
+
+import pytest
+from tests.unit.server.builders import Version, board, request
+
+from boardwright.model.inventory import Board
+from boardwright.model.location import Location
+from boardwright.model.plan import Plan
+from boardwright.model.report import BoardReport
+from boardwright.model.software import Target
+from boardwright.net.multicast import Address
+from boardwright.protocol.codec import Received, decode, encode_announcement, encode_offers, encode_request
+from boardwright.protocol.messages import MAX_DATAGRAM, Announcement, Holding, Offer
+from boardwright.protocol.offerer import ServerFacts
+from boardwright.server.facts import encoded
+from boardwright.server.holdings import Holdings
+from boardwright.server.mirror import Mirror
+from boardwright.server.responder import Responder
+from boardwright.state.kv import Change
+from boardwright.state.records import PLAN
+
+SENDER = ("127.1.1.3", 5000)
+VERSION = Version()
+
+
+class Bench:
+    """A responder of server c1s1 whose answers are kept."""
+
+    def __init__(self, folder: Path) -> None:
+        self.mirror = Mirror(folder / "mirror.json")
+        self.holdings = Holdings()
+        self.sightings: list[BoardReport] = []
+        self.sent: list[tuple[bytes, Address]] = []
+        facts = ServerFacts("test", "c1s1", Location("1", "1"), "http://api", "http://blobs")
+        self.responder = Responder(
+            facts, self.mirror, self.holdings, lambda: 250, lambda seen, _sender: self.sightings.append(seen)
+        )
+
+    def plan(self, *boards: Board) -> None:
+        target = Target("platform", "1", "*", VERSION.digest)
+        plan = Plan(3, 2, (target,), {one.id: (0,) for one in boards})
+        self.mirror.apply([Change(PLAN, encoded(plan), 1)])
+        self.holdings.know([VERSION.record])
+
+    def hear(self, data: bytes) -> list[Offer]:
+        before = len(self.sent)
+        self.responder.hear(data, SENDER, lambda answer, address: self.sent.append((answer, address)))
+        assert all(address == SENDER for _, address in self.sent[before:])
+        received = (decode(data, "test") for data, _ in self.sent[before:])
+        return [one.message for one in received if isinstance(one, Received) and isinstance(one.message, Offer)]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def test_m7_a_request_is_answered_with_place_load_generation_and_the_planned_version(bench: Bench) -> None:
+    bench.plan(board())
+    bench.holdings.mark(VERSION.digest, Holding.ALL)
+    (offer,) = bench.hear(encode_request(request(board())))
+    assert (offer.server, offer.chassis, offer.slot, offer.load, offer.generation) == ("c1s1", "1", "1", 250, 3)
+    assert (offer.api, offer.blobs, offer.nonce) == ("http://api", "http://blobs", b"n" * 16)
+    (group,) = offer.groups
+    assert (group.version, group.manifest.hex(), group.holding) == ("1", VERSION.digest, Holding.ALL)
+
+
+def test_what_is_not_complete_is_never_offered_as_such(bench: Bench) -> None:
+    bench.plan(board())
+    for holding in (Holding.PREPARING, Holding.NONE):
+        bench.holdings.mark(VERSION.digest, holding)
+        assert bench.hear(encode_request(request(board())))[0].groups[0].holding is holding
+
+
+def test_a_board_that_no_plan_knows_is_answered_without_groups_and_noted(bench: Bench) -> None:
+    bench.plan(board())
+    newcomer = board("c7s7")
+    (offer,) = bench.hear(encode_request(request(newcomer)))
+    assert offer.groups == ()
+    assert [seen.board for seen in bench.sightings] == [newcomer]
+
+
+def test_another_servers_question_is_answered_and_is_no_sighting(bench: Bench) -> None:
+    bench.plan(board())
+    bench.holdings.mark(VERSION.digest, Holding.ALL)
+    question = request(board("c2s1"), want=bytes.fromhex(VERSION.digest), board_type="")
+    (offer,) = bench.hear(encode_request(question))
+    assert offer.groups[0].holding is Holding.ALL
+    assert bench.sightings == []
+
+
+def test_its_own_question_looped_back_is_not_answered(bench: Bench) -> None:
+    assert bench.hear(encode_request(request(board("c1s1"), board_type=""))) == []
+
+
+def test_all_answers_together_are_not_larger_than_the_request(bench: Bench) -> None:
+    bench.plan(board())
+    data = encode_request(request(board()))
+    bench.hear(data)
+    assert sum(len(answer) for answer, _ in bench.sent) <= len(data) == MAX_DATAGRAM
+
+
+def test_what_it_cannot_use_is_dropped_and_counted_by_reason(bench: Bench) -> None:
+    whole = encode_request(request(board()))
+    for data in (b"", b"\x00" * 50, whole[:600], b"\xff" * 1200, whole + b"x", b"x" * 2048):
+        assert bench.hear(data) == []
+    assert sum(bench.responder.dropped.values()) == 6
+    assert bench.hear(whole)
+
+
+def test_offers_and_announcements_go_to_whoever_waits_for_them(bench: Bench) -> None:
+    offers: list[Offer] = []
+    announcements: list[Announcement] = []
+    (offer,) = bench.hear(encode_request(request(board())))
+    bench.hear(encode_offers(offer)[0])
+    bench.responder.on_offer = offers.append
+    bench.responder.on_announcement = announcements.append
+    bench.hear(encode_offers(offer)[0])
+    for server in ("c1s1", "c2s1"):
+        bench.hear(encode_announcement(Announcement("test", server, 9)))
+    assert offers == [offer]
+    assert [one.server for one in announcements] == ["c2s1"]
+    assert bench.responder.received == {"request": 1, "offer": 2, "announcement": 2}
+
+
+def test_a_thousand_boards_that_ask_at_one_moment_are_answered_without_the_disk(bench: Bench) -> None:
+    """Far below the two seconds of the target: the answer is memory alone, whatever the machine."""
+    boards = [board(f"c1s{slot}") for slot in range(1000)]
+    bench.plan(*boards)
+    requests = [encode_request(request(one)) for one in boards]
+    begun = time.monotonic()
+    assert all(bench.hear(data) for data in requests)
+    assert time.monotonic() - begun < 2

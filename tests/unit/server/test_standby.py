@@ -1,0 +1,224 @@
+"""A standby: whom it redirects to, what it passes on, what the active shows of it."""
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from litestar import get
+from litestar.testing import TestClient
+from tests.unit.server.builders import board, report
+
+from boardwright.errors import ConflictError, RefusedError, UsageError
+from boardwright.model.api import Problem, ServerStatus
+from boardwright.model.report import BoardReport
+from boardwright.server.api.app import make_app
+from boardwright.server.api.gate import active_only
+from boardwright.server.collector import Collector
+from boardwright.server.courier import Courier
+from boardwright.server.facts import encoded
+from boardwright.server.mirror import Mirror
+from boardwright.server.peers import SILENT_AFTER, Peers
+from boardwright.state.kv import Change, EngineError
+from boardwright.state.lease import DeposedError
+from boardwright.state.records import SERVERS, ServerRecord
+
+
+class Standing:
+    """A role that the test sets."""
+
+    def __init__(self, active: ServerRecord | None = None) -> None:
+        self.is_active = False
+        self.epoch = 1
+        self.engine = ""
+        self.record = active
+
+    def active(self) -> ServerRecord | None:
+        return self.record
+
+    def holder(self) -> ServerRecord | None:
+        return self.record
+
+
+def server(name: str, api: str = "http://127.0.0.1:1") -> ServerRecord:
+    return ServerRecord(name, "1", "1", api, "", "0.1.0")
+
+
+def status(name: str, role: str = "standby") -> ServerStatus:
+    return ServerStatus(name, "1", "1", role, "healthy", 1, 4, ("platform 1 *",), 77)
+
+
+class TestGate:
+    def client(self, standing: Standing) -> Iterator[Any]:
+        @get("/v1/thing", sync_to_thread=False)
+        def thing() -> str:
+            return "done"
+
+        return TestClient(make_app([], [thing], active_only(standing, "c1s1")), raise_server_exceptions=False)
+
+    def test_the_active_answers_itself(self) -> None:
+        standing = Standing()
+        standing.is_active = True
+        with self.client(standing) as client:
+            assert client.get("/v1/thing").text == "done"
+
+    def test_a_standby_sends_to_the_same_path_and_query_on_the_active(self) -> None:
+        with self.client(Standing(server("c2s1", "http://10.0.2.1:6688"))) as client:
+            answer = client.get("/v1/thing?a=1&b=2", follow_redirects=False)
+        assert answer.status_code == 307
+        assert answer.headers["location"] == "http://10.0.2.1:6688/v1/thing?a=1&b=2"
+
+    @pytest.mark.parametrize("active", [None, server("c1s1"), server("c2s1", "")])
+    def test_without_an_active_elsewhere_it_is_503_and_exit_code_4(self, active: ServerRecord | None) -> None:
+        standing = Standing(active)
+        standing.engine = "no quorum"
+        with self.client(standing) as client:
+            answer = client.get("/v1/thing", follow_redirects=False)
+        problem = msgspec.json.decode(answer.content, type=Problem)
+        assert (answer.status_code, problem.exit_code) == (503, 4)
+        assert "no quorum" in problem.error
+
+
+@pytest.mark.parametrize(
+    ("error", "status_code", "exit_code"),
+    [
+        (UsageError("wrong", hint="do this"), 400, 2),
+        (RefusedError("no"), 409, 3),
+        (ConflictError("lost"), 409, 3),
+        (DeposedError("not the active"), 503, 4),
+        (EngineError("no quorum"), 503, 4),
+        (ValueError("a bug"), 500, 1),
+    ],
+)
+def test_every_error_has_its_status_and_exit_code(error: Exception, status_code: int, exit_code: int) -> None:
+    @get("/v1/thing", sync_to_thread=False)
+    def thing() -> str:
+        raise error from OSError("the cause")
+
+    with TestClient(make_app([thing], [], lambda _: None), raise_server_exceptions=False) as client:
+        answer = client.get("/v1/thing")
+    problem = msgspec.json.decode(answer.content, type=Problem)
+    assert (answer.status_code, problem.exit_code) == (status_code, exit_code)
+    if status_code != 500:
+        assert problem.error == f"{error}: the cause"
+        assert problem.hint == getattr(error, "hint", None)
+
+
+class Active:
+    """What the active hears over HTTP; `code` is what it answers."""
+
+    def __init__(self) -> None:
+        self.code = 202
+        self.reports: list[BoardReport] = []
+        self.statuses: list[ServerStatus] = []
+        active = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if active.code < 300 and self.path == "/v1/reports?passed-on=true":
+                    active.reports += msgspec.json.decode(body, type=list[BoardReport])
+                elif active.code < 300:
+                    active.statuses.append(msgspec.json.decode(body, type=ServerStatus))
+                self.send_response(active.code)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.record = server("c2s1", f"http://127.0.0.1:{self.http.server_port}")
+        self._thread = threading.Thread(target=self.http.serve_forever, args=(0.01,))
+        self._thread.start()
+
+    def close(self) -> None:
+        self.http.shutdown()
+        self.http.server_close()
+        self._thread.join()
+
+
+@pytest.fixture
+def active() -> Iterator[Active]:
+    made = Active()
+    yield made
+    made.close()
+
+
+class TestCourier:
+    def courier(self, collector: Collector, standing: Standing) -> Courier:
+        return Courier("c1s1", collector, standing, lambda: status("c1s1"))
+
+    def test_reports_and_the_own_status_go_to_the_active_once(self, active: Active) -> None:
+        collector = Collector(lambda: 100.0)
+        courier = self.courier(collector, Standing(active.record))
+        collector.take([report(board(), 3)])
+        courier.round()
+        courier.round()
+        assert [one.sequence for one in active.reports] == [3]
+        assert len(active.statuses) == 2
+
+    def test_what_was_not_taken_is_kept_and_brought_later(self, active: Active) -> None:
+        collector = Collector(lambda: 100.0)
+        courier = self.courier(collector, Standing(active.record))
+        active.code = 500
+        collector.take([report(board(), 3)])
+        courier.round()
+        collector.take([report(board(), 4)])
+        active.code = 202
+        courier.round()
+        assert [one.sequence for one in active.reports] == [4]
+
+    def test_a_dead_active_costs_nothing_but_the_time_out(self) -> None:
+        collector = Collector(lambda: 100.0)
+        collector.take([report(board(), 3)])
+        self.courier(collector, Standing(server("c2s1"))).round()
+        assert len(collector.outgoing(10)) == 1
+
+    def test_a_new_active_is_told_everything(self, active: Active) -> None:
+        collector = Collector(lambda: 100.0)
+        standing = Standing(active.record)
+        courier = self.courier(collector, standing)
+        collector.take([report(board(), 3)])
+        courier.round()
+        standing.epoch = 2
+        courier.round()
+        assert [one.sequence for one in active.reports] == [3, 3]
+
+    def test_the_active_itself_keeps_no_queue(self) -> None:
+        collector = Collector(lambda: 100.0)
+        standing = Standing()
+        standing.is_active = True
+        collector.take([report(board(), 3)])
+        self.courier(collector, standing).round()
+        assert collector.outgoing(10) == []
+
+
+class TestPeers:
+    def peers(self, folder: Path, now: list[float]) -> Peers:
+        mirror = Mirror(folder / "mirror.json")
+        names = ("c1s1", "c2s1", "c3s1")
+        mirror.apply([Change(f"{SERVERS}{name}", encoded(server(name)), 1) for name in names])
+        return Peers(mirror, lambda: status("c1s1", "active"), lambda: now[0])
+
+    def test_who_speaks_is_shown_as_it_says_and_who_is_silent_as_silent(self, tmp_path: Path) -> None:
+        now = [100.0]
+        peers = self.peers(tmp_path, now)
+        peers.take(status("c2s1"))
+        assert [one.health for one in peers.listing().servers] == ["healthy", "healthy", "silent"]
+        now[0] += SILENT_AFTER + 0.1
+        listing = peers.listing().servers
+        assert [(one.id, one.health) for one in listing] == [
+            ("c1s1", "healthy"),
+            ("c2s1", "silent"),
+            ("c3s1", "silent"),
+        ]
+        assert listing[1].versions == ("platform 1 *",)
+
+    def test_a_stranger_is_not_listed(self, tmp_path: Path) -> None:
+        peers = self.peers(tmp_path, [100.0])
+        peers.take(status("c9s9"))
+        assert "c9s9" not in {one.id for one in peers.listing().servers}
