@@ -7,8 +7,8 @@ Rules:
 * The ledger is written before actions are carried out. If it cannot be written, the actions wait until it can.
 * Metadata from the newest, bytes from the nearest: the plan is refreshed after a round that heard of another generation
   than the board has; the choice is made by the wanted manifest.
-* A version nobody offered is asked for by ``want`` once more before it counts as not to be had. A nearer server that
-  prepares is waited for, a bounded time.
+* A version that nobody offered, or that a nearer server with an older plan may have, is asked for by ``want`` once more
+  before the choice. A nearer server that prepares is waited for, a bounded time.
 * One group of the board takes over at a time, and only when the order of the groups permits it.
 """
 
@@ -31,7 +31,7 @@ from boardwright.model.plan import BoardPlan
 from boardwright.model.report import DeploymentState, Explanation
 from boardwright.model.software import Target
 from boardwright.protocol import Randomness
-from boardwright.protocol.choose import Candidate, choose
+from boardwright.protocol.choose import Candidate, Choice, choose
 from boardwright.protocol.messages import Announcement, GroupQuery, Offer
 from boardwright.protocol.requester import newest_first
 
@@ -248,7 +248,7 @@ class BoardDriver:
             if search.waiting_since is None:
                 search.waiting_since = now
             self._ask_for(search, now + self._request_timing.preparing_repeat)
-        elif choice.ranking:
+        elif choice.ranking and (self.asking.asked_for(group, manifest) or not self._nearer_unaware(choice)):
             self._rankings[group] = choice.ranking
             del self._searches[group]
             self._step(group, d.SourceFound(search.target.manifest), now)
@@ -257,6 +257,17 @@ class BoardDriver:
             self._step(group, d.NoSource(search.target.manifest, choice.reason), now)
         else:
             self._ask_for(search, now)
+
+    def _nearer_unaware(self, choice: Choice) -> bool:
+        """Whether a server nearer than the best may have the version and not know yet that this board wants it.
+
+        Else every step of a rollout would send boards to the server that heard of the new plan first.
+        """
+        best = choice.ranking[0].source.tier.rank
+        return any(
+            heard.rank is None and heard.source.tier.rank < best and heard.generation < self.generation
+            for heard in choice.heard
+        )
 
     def _ask_for(self, search: _Search, when: float) -> None:
         search.not_before = when
