@@ -1,0 +1,224 @@
+"""A small lab on loopback: real UDP and HTTP servers in threads, and an agent of the test's choice."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import msgspec
+
+from boardwright.agent.agent import Agent
+from boardwright.config.settings import AgentSettings, ClusterSettings
+from boardwright.model.inventory import Board
+from boardwright.model.location import Location
+from boardwright.model.plan import BoardPlan
+from boardwright.model.report import BoardReport
+from boardwright.model.software import (
+    PIECE_SIZE,
+    SCHEMA,
+    BlobRef,
+    FileEntry,
+    HealthSpec,
+    InstallSpec,
+    Manifest,
+    Target,
+    digest_of,
+    encode_manifest,
+)
+from boardwright.net.multicast import Address, ControlSocket
+from boardwright.protocol.codec import Received, decode, encode_offers
+from boardwright.protocol.messages import Holding, Request
+from boardwright.protocol.offerer import Catalogued, ServerFacts, answer
+
+CLUSTER = "lab"
+BOARD = Board("c1s3", Location("1", "3"), "lc-100g", ("platform",))
+
+
+class Software:
+    """A version as servers keep it."""
+
+    def __init__(
+        self,
+        version: str,
+        files: dict[str, bytes],
+        *,
+        group: str = "platform",
+        install: InstallSpec | None = None,
+        health: HealthSpec | None = None,
+        requires: dict[str, str] | None = None,
+    ) -> None:
+        self.blobs: dict[str, bytes] = {}
+        refs, entries = [], []
+        for path, data in files.items():
+            digest = digest_of(data)
+            pieces = b"".join(
+                bytes.fromhex(digest_of(data[at : at + PIECE_SIZE])) for at in range(0, len(data), PIECE_SIZE)
+            )
+            self.blobs[digest] = data
+            refs.append(BlobRef(digest, len(data), pieces))
+            entries.append(FileEntry(path, 0o755, len(data), digest, blob=len(refs) - 1))
+        manifest = Manifest(
+            schema=SCHEMA,
+            group=group,
+            version=version,
+            files=tuple(entries),
+            blobs=tuple(refs),
+            requires=requires or {},
+            install=install or InstallSpec(),
+            health=health,
+        )
+        data = encode_manifest(manifest)
+        self.target = Target(group, version, "*", digest_of(data))
+        self.blobs[self.target.manifest] = data
+
+
+class LabServer:
+    """One server: answers requests by UDP, serves plan, blobs and reports by HTTP, all from memory."""
+
+    def __init__(self, id: str, chassis: str, slot: str) -> None:
+        self.id, self.location = id, Location(chassis, slot)
+        self.plan = BoardPlan(0)
+        self.blobs: dict[str, bytes] = {}
+        self.catalogue: dict[bytes, Catalogued] = {}
+        self.reports: list[BoardReport] = []
+        self.served: list[str] = []
+        self.requests: list[Request] = []
+        self.die_after: int | None = None  # blob answers; then every connection is broken
+        self.silent = False
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self.http.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.http.server_port}"
+        self.address: Address = ("127.0.0.1", 0)
+        self._thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01})
+        self._thread.start()
+
+    def hold(self, software: Software) -> None:
+        self.blobs |= software.blobs
+        target = software.target
+        self.catalogue[bytes.fromhex(target.manifest)] = Catalogued(target.version, Holding.ALL, b"")
+
+    async def open(self) -> None:
+        self.control = await ControlSocket.open(
+            interfaces=("127.0.0.1",), multicast=None, on_datagram=self._on_datagram, bind=("127.0.0.1", 0)
+        )
+        self.address = self.control.addresses[0]
+
+    def close(self) -> None:
+        self.http.shutdown()
+        self.http.server_close()
+        self._thread.join()
+
+    def _on_datagram(self, data: bytes, sender: Address) -> None:
+        received = decode(data, CLUSTER)
+        if self.silent or not isinstance(received, Received) or not isinstance(received.message, Request):
+            return
+        self.requests.append(received.message)
+        facts = ServerFacts(CLUSTER, self.id, self.location, self.url, self.url)
+        offer = answer(received.message, facts, self.plan, self.catalogue, 0)
+        for datagram in encode_offers(offer) if offer else ():
+            self.control.send_to(datagram, sender)
+
+
+def _handler(server: LabServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            if self.path.startswith("/v1/plan/boards/"):
+                self._answer(200, msgspec.json.encode(server.plan))
+                return
+            digest = self.path.rpartition("/")[2]
+            blob = server.blobs.get(digest)
+            if blob is None:
+                self._answer(404, b"{}")
+                return
+            server.served.append(digest)
+            if server.die_after is not None and len(server.served) > server.die_after:
+                self.close_connection = True
+                self.connection.close()
+                return
+            span = self.headers.get("Range", "")
+            if not span:
+                self._answer(200, blob)
+                return
+            first, last = (int(part) for part in span.removeprefix("bytes=").split("-"))
+            last = min(last, len(blob) - 1)
+            self._answer(206, blob[first : last + 1], f"bytes {first}-{last}/{len(blob)}")
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            server.reports += msgspec.json.decode(body, type=list[BoardReport])
+            self._answer(202, b"")
+
+        def _answer(self, status: int, body: bytes, span: str = "") -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            if span:
+                self.send_header("Content-Range", span)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+        def handle(self) -> None:
+            try:
+                super().handle()
+            except (OSError, ValueError):
+                pass  # the agent left, or this server plays dead
+
+    return Handler
+
+
+@contextmanager
+def servers(*made: LabServer) -> Iterator[tuple[LabServer, ...]]:
+    try:
+        yield made
+    finally:
+        for server in made:
+            server.close()
+
+
+def settings(tmp_path: Path, *made: LabServer, board: Board = BOARD) -> AgentSettings:
+    state_dir = tmp_path / "state"
+    state_dir.mkdir(exist_ok=True)
+    return AgentSettings(
+        cluster=ClusterSettings(
+            name=CLUSTER,
+            interfaces=("127.0.0.1",),
+            multicast=None,
+            unicast=tuple(server.address for server in made),
+            trust=tmp_path / "trust",
+        ),
+        board=board,
+        root=tmp_path / "root",
+        state_dir=state_dir,
+        relay_enabled=False,
+        relay_listen=None,
+    )
+
+
+def run_once(tmp_path: Path, *made: LabServer, board: Board = BOARD) -> None:
+    """`--once` against servers that plan what they hold; raises what the program would end with."""
+
+    async def main() -> None:
+        for server in made:
+            await server.open()
+        try:
+            agent = Agent([settings(tmp_path, *made, board=board)], {"PATH": "/usr/bin:/bin"})
+            await agent.run(asyncio.Event(), once=True)
+        finally:
+            for server in made:
+                server.control.close()
+
+    asyncio.run(main())
+
+
+def plan(generation: int, *software: Software, on: tuple[LabServer, ...]) -> None:
+    """The servers hold `software` and plan it for every board."""
+    for server in on:
+        for one in software:
+            server.hold(one)
+        server.plan = BoardPlan(generation, {one.target.group: one.target for one in software})

@@ -1,0 +1,199 @@
+"""One cycle of a real agent against real UDP and HTTP servers: from request to confirm."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.integration.agent.lab import BOARD, LabServer, Software, plan, run_once, servers
+
+from boardwright.agent.ledger import Ledger
+from boardwright.errors import FailedError, UnreachableError
+from boardwright.model.inventory import Board
+from boardwright.model.report import BoardReport, DeploymentState, GroupReport
+from boardwright.model.software import PIECE_SIZE, HealthSpec, InstallSpec
+
+BIG = bytes(range(256)) * 4096 * 12  # 12 MiB: two ranges, twelve pieces
+HEALTHY = b"#!/bin/sh\nexit 0\n"
+SICK = b"#!/bin/sh\necho cannot find its table\nexit 1\n"
+HEALTH = HealthSpec(command=("bin/probe",))
+
+
+def version(name: str, probe: bytes = HEALTHY, **more: object) -> Software:
+    files = {"image": BIG, "bin/probe": probe, "motd": name.encode()}
+    return Software(name, files, health=HEALTH, **more)  # type: ignore[arg-type]
+
+
+def current(tmp_path: Path, group: str = "platform") -> str:
+    return (tmp_path / "root" / group / "current" / "motd").read_text()
+
+
+def last(*made: LabServer) -> BoardReport:
+    return max((report for server in made for report in server.reports), key=lambda report: report.sequence)
+
+
+def group(report: BoardReport, name: str = "platform") -> GroupReport:
+    return report.groups[name]
+
+
+def test_a_blank_board_provisions_itself_from_the_nearest_server(tmp_path: Path) -> None:
+    """M1-M5: request, offers from two servers, choice by chassis, download, deployment."""
+    with servers(LabServer("c1s1", "1", "1"), LabServer("c2s1", "2", "1")) as (near, far):
+        plan(1, version("3.1"), on=(near, far))
+        run_once(tmp_path, near, far)
+        assert current(tmp_path) == "3.1"
+        assert (tmp_path / "root" / "platform" / "current" / "image").read_bytes() == BIG
+        assert near.requests, "M1: the request went to every server"
+        assert far.requests
+        assert not far.served, "M5: every byte came from the same chassis"
+        report = group(last(near, far))
+        assert report.state is DeploymentState.CONFIRMED
+        assert report.server is not None
+        assert report.server.id == "c1s1"
+
+
+def test_the_server_of_the_boards_own_slot_comes_first(tmp_path: Path) -> None:
+    """M5: same board by slot id, even among servers of the same chassis."""
+    with servers(LabServer("c1s1", "1", "1"), LabServer("c1s3", "1", "3")) as (other, own):
+        plan(1, version("3.1"), on=(other, own))
+        run_once(tmp_path, other, own)
+        assert not other.served
+        assert current(tmp_path) == "3.1"
+
+
+def test_a_server_that_dies_in_mid_download_is_left_and_nothing_is_fetched_twice(tmp_path: Path) -> None:
+    """M3: the rest comes from the next offer, in the middle of the file."""
+    with servers(LabServer("c1s1", "1", "1"), LabServer("c2s1", "2", "1")) as (near, far):
+        plan(1, version("3.1"), on=(near, far))
+        near.die_after = 2  # the manifest and one range
+        run_once(tmp_path, near, far)
+        assert current(tmp_path) == "3.1"
+        report = group(last(near, far))
+        assert report.failovers >= 1
+        assert sum(report.bytes.values()) == report.total
+
+
+def test_what_runs_already_is_left_alone(tmp_path: Path) -> None:
+    with servers(LabServer("c1s1", "1", "1")) as (server,):
+        plan(1, version("3.1"), on=(server,))
+        run_once(tmp_path, server)
+        served = list(server.served)
+        run_once(tmp_path, server)
+        assert server.served == served
+
+
+def test_the_next_version_fetches_only_what_is_new(tmp_path: Path) -> None:
+    with servers(LabServer("c1s1", "1", "1")) as (server,):
+        plan(1, version("3.1"), on=(server,))
+        run_once(tmp_path, server)
+        server.served.clear()
+        plan(2, version("3.2"), on=(server,))
+        run_once(tmp_path, server)
+        assert current(tmp_path) == "3.2"
+        assert group(last(server)).total < PIECE_SIZE
+        assert (tmp_path / "root" / "platform" / "current" / "image").read_bytes() == BIG
+
+
+def test_a_sick_version_is_rolled_back_with_its_last_words_and_never_tried_again(tmp_path: Path) -> None:
+    with servers(LabServer("c1s1", "1", "1")) as (server,):
+        plan(1, version("3.1"), on=(server,))
+        run_once(tmp_path, server)
+        plan(2, version("3.2", SICK), on=(server,))
+        with pytest.raises(FailedError, match=r"rolled back to 3.1: health check bin/probe ended with exit code 1"):
+            run_once(tmp_path, server)
+        assert current(tmp_path) == "3.1"
+        report = group(last(server))
+        assert (report.state, report.version, report.wanted) == (DeploymentState.FAILED, "3.1", "3.2")
+        assert report.log == "cannot find its table\n"
+        server.served.clear()
+        with pytest.raises(FailedError, match=r"rolled back to 3\.1"):
+            run_once(tmp_path, server)
+        assert server.served == []
+
+
+def test_a_first_version_that_is_sick_leaves_nothing_running(tmp_path: Path) -> None:
+    with servers(LabServer("c1s1", "1", "1")) as (server,):
+        plan(1, version("3.1", SICK), on=(server,))
+        with pytest.raises(FailedError, match=r"removed 3.1, nothing runs"):
+            run_once(tmp_path, server)
+        assert not (tmp_path / "root" / "platform" / "current").is_symlink()
+        assert group(last(server)).version is None
+        plan(2, version("3.2"), on=(server,))
+        run_once(tmp_path, server)
+        assert current(tmp_path) == "3.2"
+
+
+def test_a_hook_that_vetoes_leaves_the_running_version_alone(tmp_path: Path) -> None:
+    with servers(LabServer("c1s1", "1", "1")) as (server,):
+        plan(1, version("3.1"), on=(server,))
+        run_once(tmp_path, server)
+        plan(2, version("3.2", SICK, install=InstallSpec(before=("bin/probe",))), on=(server,))
+        with pytest.raises(FailedError, match=r"hook bin/probe vetoed 3.2"):
+            run_once(tmp_path, server)
+        assert current(tmp_path) == "3.1"
+        assert len(list((tmp_path / "root" / "platform" / "versions").iterdir())) == 1
+
+
+def test_an_unknown_installer_is_a_clear_reason(tmp_path: Path) -> None:
+    with servers(LabServer("c1s1", "1", "1")) as (server,):
+        plan(1, version("3.1", install=InstallSpec(installer="rauc")), on=(server,))
+        with pytest.raises(FailedError, match="asks for the installer 'rauc', this agent has tree"):
+            run_once(tmp_path, server)
+
+
+def test_groups_are_deployed_in_the_order_of_their_requirements(tmp_path: Path) -> None:
+    board = Board(BOARD.id, BOARD.location, BOARD.type, ("routing", "platform"))
+    order = f"#!/bin/sh\necho $BOARDWRIGHT_GROUP >> {tmp_path}/order\n".encode()
+    install = InstallSpec(after=("bin/go",))
+    platform = Software("3.1", {"bin/go": order, "motd": b"p"}, install=install)
+    routing = Software("8.4", {"bin/go": order}, group="routing", install=install, requires={"platform": ">= 3"})
+    with servers(LabServer("c1s1", "1", "1")) as (server,):
+        plan(1, routing, platform, on=(server,))
+        run_once(tmp_path, server, board=board)
+    assert (tmp_path / "order").read_text().split() == ["platform", "routing"]
+
+
+def test_a_group_whose_requirement_is_unmet_says_so(tmp_path: Path) -> None:
+    board = Board(BOARD.id, BOARD.location, BOARD.type, ("routing",))
+    routing = Software("8.4", {"motd": b"r"}, group="routing", requires={"platform": ">= 3"})
+    with servers(LabServer("c1s1", "1", "1")) as (server,):
+        plan(1, routing, on=(server,))
+        with pytest.raises(FailedError, match="requires platform >= 3, but nothing of it runs"):
+            run_once(tmp_path, server, board=board)
+
+
+def test_without_the_ledger_the_running_version_is_adopted(tmp_path: Path) -> None:
+    with servers(LabServer("c1s1", "1", "1")) as (server,):
+        plan(1, version("3.1"), on=(server,))
+        run_once(tmp_path, server)
+        Ledger(tmp_path / "state").path.unlink()
+        server.served.clear()
+        run_once(tmp_path, server)
+        assert server.served == []
+        assert group(last(server)).version == "3.1"
+
+
+def test_nothing_of_a_download_stays_in_the_store(tmp_path: Path) -> None:
+    with servers(LabServer("c1s1", "1", "1")) as (server,):
+        plan(1, version("3.1"), on=(server,))
+        run_once(tmp_path, server)
+        left = [path for path in (tmp_path / "state" / "store").rglob("*") if path.is_file() and len(path.name) == 64]
+        assert left == []
+        assert list((tmp_path / "state" / "manifests").iterdir()) == []
+
+
+def test_a_manifest_of_another_version_than_the_plan_says_is_refused(tmp_path: Path) -> None:
+    with servers(LabServer("c1s1", "1", "1")) as (server,):
+        software = version("3.1")
+        plan(1, software, on=(server,))
+        lie = msgspec.structs.replace(software.target, version="9.9")
+        server.plan = msgspec.structs.replace(server.plan, groups={"platform": lie})
+        with pytest.raises(FailedError, match=r"the plan calls it platform 9.9, its manifest platform 3.1"):
+            run_once(tmp_path, server)
+
+
+def test_without_any_server_it_ends_after_10_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("boardwright.agent.agent.ONCE_PATIENCE", 0.5)
+    with servers(LabServer("c1s1", "1", "1")) as (server,):
+        server.silent = True
+        with pytest.raises(UnreachableError, match="no server answered"):
+            run_once(tmp_path, server)
