@@ -6,9 +6,7 @@ Rules:
   network, the hands and the servers come in by ``hear``, ``happened`` and ``planned``. One thread calls it all.
 * The ledger is written before actions are carried out. If it cannot be written, the actions wait until it can.
 * Metadata from the newest, bytes from the nearest: the plan is refreshed after a round that heard of another generation
-  than the board has; the choice is made by the wanted manifest.
-* A version that nobody offered, or that a nearer server with an older plan may have, is asked for by ``want`` once more
-  before the choice. A nearer server that prepares is waited for, a bounded time.
+  than the board has; the choice is made by the wanted manifest (``Searching``).
 * One group of the board takes over at a time, and only when the order of the groups permits it.
 """
 
@@ -26,12 +24,13 @@ from boardwright.agent.machine import deadline, same, step
 from boardwright.agent.order import order
 from boardwright.agent.ports import Hands, Outside, Timings
 from boardwright.agent.resume import adopt, resume
+from boardwright.agent.searching import Searching
 from boardwright.config.settings import AgentSettings
 from boardwright.model.plan import BoardPlan
-from boardwright.model.report import DeploymentState, Explanation
+from boardwright.model.report import DeploymentState
 from boardwright.model.software import Target
 from boardwright.protocol import Randomness
-from boardwright.protocol.choose import Candidate, Choice, choose
+from boardwright.protocol.choose import choose
 from boardwright.protocol.messages import Announcement, GroupQuery, Offer
 from boardwright.protocol.requester import newest_first
 
@@ -41,15 +40,6 @@ UNNAMED_RETRIES = 6  # rounds, over about a minute, in which a board that the pl
 
 _log = log.get("agent.driver")
 _BUSY = (d.Activating, d.Probing, d.RollingBack)
-
-
-class _Search(msgspec.Struct):
-    """A group that looks for a source; `waiting_since`: a nearer server prepares."""
-
-    target: Target
-    not_before: float
-    waiting_since: float | None = None
-    reason: str = ""
 
 
 class BoardDriver:
@@ -70,19 +60,15 @@ class BoardDriver:
         self.board = settings.board
         self.plan: BoardPlan | None = None
         self.accounts: dict[str, Account] = {}
-        self.explanations: dict[str, Explanation] = {}
         self.trouble = ""  # why nothing is heard of the plan
         self._hands = hands
         self._outside = outside
         self._ledger = ledger
         self._timing = timings.machine
-        self._request_timing = timings.request
         self._record = ledger.load()
         self._announced = 0
         self._refreshing = False
         self._downloads: dict[str, Download] = {}
-        self._rankings: dict[str, tuple[Candidate, ...]] = {}
-        self._searches: dict[str, _Search] = {}
         self._pending: list[tuple[str, Action]] = []
         self._save_at: float | None = None
         self._look_at: float | None = None
@@ -92,10 +78,11 @@ class BoardDriver:
             settings.cluster.name,
             known={server: known.api for server, known in self._record.servers.items()},
             period=settings.period,
-            timing=self._request_timing,
+            timing=timings.request,
             rng=rng,
             now=now,
         )
+        self.searching = Searching(self.board, self.asking, timings.request)
         self.groups: dict[str, Deployment] = {}
         self._resume(now)
 
@@ -164,7 +151,7 @@ class BoardDriver:
         times = [self.asking.next_wakeup(), self._save_at, self._look_at]
         times += [deadline(deployment) for deployment in self.groups.values()]
         if not self.asking.asking and not self._refreshing:
-            times += [search.not_before for search in self._searches.values()]
+            times.append(self.searching.next_wakeup())
         return min(time for time in times if time is not None)
 
     # --- asking and the plan ---
@@ -189,8 +176,7 @@ class BoardDriver:
         )
 
     def _want(self, group: str, deployment: Deployment) -> bytes | None:
-        search = self._searches.get(group)
-        target = search.target if search else deployment.wanted
+        target = self.searching.target(group) or deployment.wanted
         return bytes.fromhex(target.manifest) if target else None
 
     def _after_round(self, now: float) -> None:
@@ -224,54 +210,11 @@ class BoardDriver:
             reason = "" if target else f"plan {plan.generation} names no version of {group} for this board"
             self._step(group, d.Wanted(target, reason), now)
 
-    # --- choosing ---
-
     def _search(self, now: float) -> None:
         if self.asking.asking or self._refreshing:
             return
-        for group, search in list(self._searches.items()):
-            if now >= search.not_before:
-                self._choose(group, search, now)
-
-    def _choose(self, group: str, search: _Search, now: float) -> None:
-        manifest = bytes.fromhex(search.target.manifest)
-        if not self.asking.fresh(now):
-            self._ask_for(search, now)
-            return
-        patience = search.waiting_since is None or now - search.waiting_since < self._request_timing.preparing_wait
-        choice = choose(self.board, self.asking.offers, group, manifest, patience=patience)
-        self.explanations[group] = Explanation(
-            group, search.target.manifest, choice.heard, choice.reason, self.asking.milliseconds()
-        )
-        search.reason = choice.reason
-        if choice.wait:
-            if search.waiting_since is None:
-                search.waiting_since = now
-            self._ask_for(search, now + self._request_timing.preparing_repeat)
-        elif choice.ranking and (self.asking.asked_for(group, manifest) or not self._nearer_unaware(choice)):
-            self._rankings[group] = choice.ranking
-            del self._searches[group]
-            self._step(group, d.SourceFound(search.target.manifest), now)
-        elif self.asking.asked_for(group, manifest):
-            del self._searches[group]
-            self._step(group, d.NoSource(search.target.manifest, choice.reason), now)
-        else:
-            self._ask_for(search, now)
-
-    def _nearer_unaware(self, choice: Choice) -> bool:
-        """Whether a server nearer than the best may have the version and not know yet that this board wants it.
-
-        Else every step of a rollout would send boards to the server that heard of the new plan first.
-        """
-        best = choice.ranking[0].source.tier.rank
-        return any(
-            heard.rank is None and heard.source.tier.rank < best and heard.generation < self.generation
-            for heard in choice.heard
-        )
-
-    def _ask_for(self, search: _Search, when: float) -> None:
-        search.not_before = when
-        self.asking.ask_by(when)
+        for group, event in self.searching.look(now, self.generation):
+            self._step(group, event, now)
 
     # --- the machines ---
 
@@ -352,13 +295,13 @@ class BoardDriver:
     def _do(self, group: str, action: Action, now: float) -> None:
         match action:
             case d.FindSources(target, after):
-                self._searches[group] = _Search(target, now + after)
+                self.searching.begin(group, target, now + after)
                 if after == 0.0:  # a new deployment, not another attempt
                     self.accounts.pop(group, None)
             case d.Download(target):
                 self._download(group, target, now)
             case d.Stop():
-                self._searches.pop(group, None)
+                self.searching.end(group)
                 self._end_download(group)
                 self._hands.stop(group)
             case d.Activate():
@@ -376,7 +319,7 @@ class BoardDriver:
 
     def _download(self, group: str, target: Target, now: float) -> None:
         self._end_download(group)
-        download = Download(self.board.id, target, self._rankings.pop(group, ()), self.accounts.get(group))
+        download = Download(self.board.id, target, self.searching.ranking(group), self.accounts.get(group))
         self._downloads[group] = download
         self._look_at = now + LOOK
         others = tuple(
@@ -408,11 +351,6 @@ class BoardDriver:
         """What the group's deployment has moved so far."""
         download = self._downloads.get(group)
         return download.account if download else self.accounts.get(group, Account())
-
-    def search_reason(self, group: str) -> str:
-        """Why a group that looks for a source has none yet."""
-        search = self._searches.get(group)
-        return search.reason if search else ""
 
     # --- how it stands ---
 

@@ -71,7 +71,7 @@ class BoardReporter:
         )
 
     def _explanations(self) -> tuple[Explanation, ...]:
-        current = tuple(self._driver.explanations.values())
+        current = tuple(self._driver.searching.explanations.values())
         if current == self._explained and self._idle_reports % EXPLAIN_EVERY != EXPLAIN_EVERY - 1:
             return ()
         self._explained = current
@@ -110,7 +110,7 @@ def _reason(driver: BoardDriver, deployment: Deployment) -> str:
     phase = deployment.phase
     reason = str(getattr(phase, "reason", ""))
     if isinstance(phase, d.Requesting):
-        return driver.search_reason(deployment.group) or reason
+        return driver.searching.reason(deployment.group) or reason
     if isinstance(phase, d.Idle) and not reason:
         return driver.trouble
     return reason

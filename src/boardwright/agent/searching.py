@@ -1,0 +1,112 @@
+"""Finding out who has a version: from the offers of a round to a ranking, or to a reason why there is none (sans I/O).
+
+Rules:
+
+* A choice is made by offers that were heard just now; without them a round is asked for.
+* A version that nobody offered, or that a nearer server with an older plan may have, is asked for by ``want`` once more
+  before the choice: else every step of a rollout would send boards to the server that heard of the new plan first.
+* A nearer server that prepares is waited for, a bounded time.
+* Every choice leaves its explanation.
+"""
+
+import msgspec
+
+from boardwright.agent.asking import Asking
+from boardwright.agent.deployment import NoSource, SourceFound
+from boardwright.model.inventory import Board
+from boardwright.model.report import Explanation
+from boardwright.model.software import Target
+from boardwright.protocol.choose import Candidate, Choice, choose
+from boardwright.protocol.timing import RequestTiming
+
+
+class _Search(msgspec.Struct):
+    """A group that looks for a source; `waiting_since`: a nearer server prepares."""
+
+    target: Target
+    not_before: float
+    waiting_since: float | None = None
+    reason: str = ""
+
+
+class Searching:
+    """The searches of one board, by group."""
+
+    def __init__(self, board: Board, asking: Asking, timing: RequestTiming) -> None:
+        self.explanations: dict[str, Explanation] = {}
+        self._board = board
+        self._asking = asking
+        self._timing = timing
+        self._searches: dict[str, _Search] = {}
+        self._rankings: dict[str, tuple[Candidate, ...]] = {}
+
+    def begin(self, group: str, target: Target, when: float) -> None:
+        """Look for `target`, not sooner than `when`."""
+        self._searches[group] = _Search(target, when)
+
+    def end(self, group: str) -> None:
+        self._searches.pop(group, None)
+
+    def ranking(self, group: str) -> tuple[Candidate, ...]:
+        """What the group's last search has found, best first; it is given out once."""
+        return self._rankings.pop(group, ())
+
+    def reason(self, group: str) -> str:
+        """Why a group that looks for a source has none yet."""
+        search = self._searches.get(group)
+        return search.reason if search else ""
+
+    def target(self, group: str) -> Target | None:
+        """What the group looks for."""
+        search = self._searches.get(group)
+        return search.target if search else None
+
+    def next_wakeup(self) -> float | None:
+        return min((search.not_before for search in self._searches.values()), default=None)
+
+    def look(self, now: float, generation: int) -> list[tuple[str, SourceFound | NoSource]]:
+        """Take the searches that are due as far as the last round goes; `generation` is the board's plan."""
+        found = []
+        for group, search in list(self._searches.items()):
+            if now >= search.not_before:
+                event = self._choose(group, search, now, generation)
+                if event is not None:
+                    del self._searches[group]
+                    found.append((group, event))
+        return found
+
+    def _choose(self, group: str, search: _Search, now: float, generation: int) -> SourceFound | NoSource | None:
+        digest = search.target.manifest
+        manifest = bytes.fromhex(digest)
+        if not self._asking.fresh(now):
+            self._ask(search, now)
+            return None
+        since = search.waiting_since
+        patience = since is None or now - since < self._timing.preparing_wait
+        choice = choose(self._board, self._asking.offers, group, manifest, patience=patience)
+        self.explanations[group] = Explanation(group, digest, choice.heard, choice.reason, self._asking.milliseconds())
+        search.reason = choice.reason
+        if choice.wait:
+            search.waiting_since = now if since is None else since
+            self._ask(search, now + self._timing.preparing_repeat)
+            return None
+        asked = self._asking.asked_for(group, manifest)
+        if not asked and (not choice.ranking or _nearer_unaware(choice, generation)):
+            self._ask(search, now)
+            return None
+        if not choice.ranking:
+            return NoSource(digest, choice.reason)
+        self._rankings[group] = choice.ranking
+        return SourceFound(digest)
+
+    def _ask(self, search: _Search, when: float) -> None:
+        search.not_before = when
+        self._asking.ask_by(when)
+
+
+def _nearer_unaware(choice: Choice, generation: int) -> bool:
+    """Whether a server nearer than the best may have the version and not know yet that the board wants it."""
+    best = choice.ranking[0].source.tier.rank
+    return any(
+        heard.rank is None and heard.source.tier.rank < best and heard.generation < generation for heard in choice.heard
+    )
