@@ -10,12 +10,15 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from boardwright import __version__, log
 from boardwright.config import ServerSettings, load_server
 from boardwright.errors import BoardwrightError
 from boardwright.server.data_lock import DataLock
 from boardwright.server.server import Server
+
+_log = log.get("server")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 async def _serve(settings: ServerSettings) -> None:
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_on_loop_error)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     server = Server(settings)
@@ -48,6 +52,13 @@ async def _serve(settings: ServerSettings) -> None:
         await ended.wait()
     finally:
         await server.stop()
+
+
+def _on_loop_error(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Errors in callbacks as lines of the log; Granian's, when a listener is cut off while it ends, as nothing."""
+    error = context.get("exception")
+    if not isinstance(error, asyncio.InvalidStateError):
+        _log.error("the event loop met an error", what=context.get("message"), exc_info=error)
 
 
 def _parser() -> argparse.ArgumentParser:

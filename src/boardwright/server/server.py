@@ -9,9 +9,10 @@ Rules:
 """
 
 import asyncio
+import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
@@ -52,7 +53,7 @@ from boardwright.transfer.store import BlobStore
 
 DEFAULT_CONTROL_PORT = 6687  # where unicast requests arrive if there is no multicast group to take the port from
 UPLOADS = 4  # at the same time; more would only share the disk
-JOIN = 2.0  # seconds for the loops to end; whoever hangs in a call dies with the process
+JOIN = 2.0  # seconds for loops and answers under way to end; what hangs dies with the process
 _WILDCARDS = ("0.0.0.0", "::")
 _log = log.get("server")
 
@@ -124,7 +125,7 @@ class Server:
         if self._announcer is not None:
             self._announcer.close()
         await asyncio.gather(
-            *(listener.stop() for listener in self._listeners),
+            *(_within(JOIN, listener.stop()) for listener in self._listeners),
             *(asyncio.to_thread(thread.join, JOIN) for thread in others),
         )
         if self._network is not None:
@@ -234,3 +235,8 @@ class Server:
         known = frozenset(state.servers) - {self._settings.id}
         question = asking.ask(record, state.plan.generation, known)
         return asyncio.run_coroutine_threadsafe(question, loop).result()
+
+
+async def _within(seconds: float, ending: Coroutine[object, object, None]) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(ending, seconds)

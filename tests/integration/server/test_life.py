@@ -1,6 +1,7 @@
 """Starting, stopping, dying and taking over of real server processes."""
 
 import signal
+import socket
 import subprocess
 import time
 
@@ -139,3 +140,20 @@ def test_what_boards_tell_a_standby_is_seen_at_the_active_and_at_the_one_after_i
     active.kill()
     until(lambda: (health := standby.health()) and health.role == "active", "the standby takes over")
     assert seen_at(standby)
+
+
+def test_a_sender_that_stalls_does_not_hold_up_the_end(cluster: ServerCluster) -> None:
+    server = cluster.add(1, 1)
+    cluster.active()
+    host, port = server.api.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as stalled:
+        head = f"PUT /v1/blobs/{'0' * 64} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
+        stalled.sendall(head.encode() + b"x" * 1000)
+        until(lambda: list((server.folder / "data" / "store").glob(".incoming*")), "the upload began")
+        begun = time.monotonic()
+        assert server.end() == 0
+        assert time.monotonic() - begun < 3
+    assert b"Traceback" not in (server.folder / "log").read_bytes()
+    server.start()
+    until(server.health, "the server is back")
+    assert not list((server.folder / "data" / "store").glob(".incoming*"))
