@@ -83,13 +83,13 @@ class KV(Protocol):
     def close(self) -> None: ...
 
 
-MAX_KEY = 512
+MAX_KEY = 1024  # a variant of many board types stands in a key
 
 
 def check_transaction(transaction: Transaction) -> None:
     """Raise UsageError for a key that no engine takes, ValueError for a write that compares nothing.
 
-    Keys are 1 to 512 printable ASCII characters without blanks, so that every engine sorts them alike and a
+    Keys are 1 to 1024 printable ASCII characters without blanks, so that every engine sorts them alike and a
     prefix is a range: everything below ``prefix`` is before ``prefix + DEL``.
     """
     for key in (*transaction.compares, *transaction.puts):

@@ -122,13 +122,13 @@ class SqliteKV:
         deadline = time.monotonic() + timeout
         seen = -1
         while True:
-            with self._reading() as reader:
-                (version,) = reader.execute("PRAGMA data_version").fetchone()
-                if version != seen:
-                    seen = version
+            version = self._data_version()
+            if version != seen:
+                seen = version
+                with self._reading() as reader:
                     found, after = _since(reader, prefix, after)
-                    if found:
-                        return found
+                if found:
+                    return found
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 return ()
@@ -217,6 +217,16 @@ class SqliteKV:
     def _sample_lease(self) -> LeaseSample | None:
         entry = self.get(LEASE)
         return LeaseSample(entry.value, entry.revision) if entry else None
+
+    def _data_version(self) -> int:
+        """A number that differs if any other connection committed since; the cheapest question that SQLite answers."""
+        with self._read_lock:
+            if self._closed:
+                raise EngineError(f"the state {self._path} is closed")
+            try:
+                return int(self._reader.execute("PRAGMA data_version").fetchone()[0])
+            except sqlite3.Error as error:
+                raise EngineError(f"the state {self._path} cannot be read: {error}") from error
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
