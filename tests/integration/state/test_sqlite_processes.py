@@ -180,6 +180,21 @@ class TestTheFile:
         kv.close()
         other.close()
 
+    def test_a_full_disk_is_an_engine_error_that_changes_nothing(self, path: Path) -> None:
+        kv = SqliteKV(path)
+        kv.commit(Transaction({"a": 0}, {"a": b"1"}))
+        (pages,) = kv._writer.execute("PRAGMA page_count").fetchone()
+        kv._writer.execute(f"PRAGMA max_page_count = {pages + 2}")
+        with pytest.raises(EngineError, match="full"):
+            kv.commit(Transaction({"a": 1}, {"a": b"2", "b": b"x" * 1_000_000}))
+        assert "full" in kv.health()
+        assert [(entry.key, entry.value) for entry in kv.range("").entries] == [("a", b"1")]
+        assert kv.range("").revision == 1
+        kv._writer.execute("PRAGMA max_page_count = 1000000")
+        assert kv.commit(Transaction({"a": 1}, {"a": b"2"})) == 2
+        assert kv.health() == ""
+        kv.close()
+
     def test_large_commits_do_not_fill_the_history_without_bound(
         self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
