@@ -25,9 +25,9 @@ class StateLock:
             raise FailedError(f"cannot use {self._path.parent}: {os.strerror(error.errno or 0)}") from error
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except OSError:
             os.close(fd)
-            raise RefusedError(f"another agent runs on {self._path.parent}") from error
+            raise RefusedError(f"another agent runs on {self._path.parent}") from None
         self._fd = fd
         return self
 

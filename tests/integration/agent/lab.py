@@ -86,6 +86,9 @@ class LabServer:
         self.served: list[str] = []
         self.requests: list[Request] = []
         self.die_after: int | None = None  # blob answers; then every connection is broken
+        self.hang_after: int | None = None  # blob answers; then nothing comes until `released`
+        self.released = threading.Event()
+        self.sent: dict[str, int] = {}  # blob bytes by digest
         self.silent = False
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self.http.daemon_threads = True
@@ -106,6 +109,7 @@ class LabServer:
         self.address = self.control.addresses[0]
 
     def close(self) -> None:
+        self.released.set()
         self.http.shutdown()
         self.http.server_close()
         self._thread.join()
@@ -121,7 +125,7 @@ class LabServer:
             self.control.send_to(datagram, sender)
 
 
-def _handler(server: LabServer) -> type[BaseHTTPRequestHandler]:
+def _handler(server: LabServer) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - one class, four methods
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -129,7 +133,9 @@ def _handler(server: LabServer) -> type[BaseHTTPRequestHandler]:
             if self.path.startswith("/v1/plan/boards/"):
                 self._answer(200, msgspec.json.encode(server.plan))
                 return
-            digest = self.path.rpartition("/")[2]
+            self._blob(self.path.rpartition("/")[2])
+
+        def _blob(self, digest: str) -> None:
             blob = server.blobs.get(digest)
             if blob is None:
                 self._answer(404, b"{}")
@@ -139,12 +145,15 @@ def _handler(server: LabServer) -> type[BaseHTTPRequestHandler]:
                 self.close_connection = True
                 self.connection.close()
                 return
+            if server.hang_after is not None and len(server.served) > server.hang_after:
+                server.released.wait()
             span = self.headers.get("Range", "")
             if not span:
                 self._answer(200, blob)
                 return
             first, last = (int(part) for part in span.removeprefix("bytes=").split("-"))
             last = min(last, len(blob) - 1)
+            server.sent[digest] = server.sent.get(digest, 0) + last + 1 - first
             self._answer(206, blob[first : last + 1], f"bytes {first}-{last}/{len(blob)}")
 
         def do_POST(self) -> None:
