@@ -1,0 +1,112 @@
+"""`boardwright demo`: the words and the frame around the story."""
+
+import contextlib
+import shlex
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from boardwright.cli import output
+from boardwright.cli.demo import report, software
+from boardwright.cli.demo.cluster import DemoCluster
+from boardwright.cli.demo.place import Place, Shape
+from boardwright.cli.demo.report import Report
+from boardwright.cli.demo.story import Story
+from boardwright.cli.demo.table import view
+from boardwright.cli.programs import program
+from boardwright.config import load_operator, parse_rate
+from boardwright.errors import BoardwrightError, FailedError, UsageError
+from boardwright.net.api_client import ApiClient
+from boardwright.transfer.pack import Packed
+
+RATE = "8MB/s"  # slow enough to watch, fast enough for half a minute in all
+RESERVE = 256 * 1024 * 1024  # bytes for databases, logs and whoever else writes
+
+
+def demo(
+    chassis: Annotated[int, typer.Option("--chassis", help="How many chassis.")] = 2,
+    control_boards: Annotated[int, typer.Option("--control-boards", help="Servers in each chassis.")] = 2,
+    boards: Annotated[int, typer.Option("--boards", help="Line boards in each chassis.")] = 4,
+    path: Annotated[
+        Path | None,
+        typer.Option("--software", metavar="PATH", help="What to deploy; by default Boardwright's own packages."),
+    ] = None,
+    rate: Annotated[str, typer.Option("--rate", metavar="R", help="Cap of each board's download, 0 for none.")] = RATE,
+    file: Annotated[Path | None, typer.Option("--report", metavar="FILE", help="Write the outcome as JSON.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the cluster up, to look around.")] = False,
+) -> None:
+    """Run a whole cluster on this machine: deploy, kill a server in mid-download, end with every board updated."""
+    shape = Shape(chassis, control_boards, boards)
+    shape.check()
+    capped = parse_rate(rate)
+    if path is not None and not path.exists():
+        raise UsageError(f"--software {path}: there is nothing")
+    if file is not None and not file.absolute().parent.is_dir():
+        raise UsageError(f"--report {file}: there is no directory {file.absolute().parent}")
+    place = Place(shape)
+    try:
+        with contextlib.closing(DemoCluster(place, rate)) as cluster:
+            try:
+                told = _run(cluster, path, capped)
+            except UsageError:
+                raise  # wrong words or bad software; no log says more
+            except BoardwrightError as error:
+                raise FailedError(f"the demo failed{_where_logs_are(cluster)}", hint=error.hint) from error
+            for line in report.summary(told):
+                output.say(line)
+            if file is not None:
+                report.write(told, file)
+            if keep:
+                cluster.keep()
+                _tell_how_to_look_around(cluster)
+    finally:
+        place.leave()
+
+
+def _run(cluster: DemoCluster, path: Path | None, rate: int) -> Report:
+    workdir = cluster.directory / "software"
+    if path is None:
+        path = workdir / "own"
+        software.own_packages(path)
+    first = software.first_version(path, workdir)
+    _check_space(cluster, first)
+    cluster.prepare()
+    servers = load_operator(cluster.operator).servers
+    with ApiClient.of(servers) as client, view() as seen:
+        told = Story(cluster, client, seen, rate).tell(first, workdir)
+    shutil.rmtree(workdir)
+    return told
+
+
+def _check_space(cluster: DemoCluster, first: Packed) -> None:
+    """Raise FailedError if both versions on every board and server would not fit."""
+    one = first.manifest.size
+    two = one + software.ADDED_SIZE
+    place = cluster.place
+    needed = len(place.boards) * (one + two) + len(place.servers) * two + two + RESERVE
+    free = shutil.disk_usage(cluster.directory).free
+    if free < needed:
+        raise FailedError(
+            f"the demo needs {output.size(needed)} in {tempfile.gettempdir()}, {output.size(free)} are free",
+            hint="take fewer boards, or name another directory by the environment variable TMPDIR",
+        )
+
+
+def _where_logs_are(cluster: DemoCluster) -> str:
+    return f"; the logs of all programs are kept in {cluster.save_logs()}" if any(cluster.logs.iterdir()) else ""
+
+
+def _tell_how_to_look_around(cluster: DemoCluster) -> None:
+    command = "boardwright" if shutil.which("boardwright") == program("boardwright") else program("boardwright")
+    operator = f"{shlex.quote(command)} --operator {shlex.quote(str(cluster.operator))}"
+    board = cluster.place.boards[-1].id
+    output.say("")
+    output.say("The cluster stays up. Look around:")
+    for words in ("status", "servers", "boards", f"explain {board}"):
+        output.say(f"  {operator} {words}")
+    output.say(f"Logs: {cluster.logs}")
+    output.say("Stop it and remove everything:")
+    output.say(f"  kill {cluster.guard_process}")

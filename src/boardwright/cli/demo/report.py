@@ -1,0 +1,66 @@
+"""What a demo leaves behind in words and, for programs, in a file."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+
+from boardwright.cli import output
+from boardwright.cli.demo.software import GROUP
+from boardwright.errors import FailedError
+from boardwright.model.api import BoardList, BoardStatus, ServerStatus
+from boardwright.model.location import Tier
+from boardwright.model.report import GroupReport
+
+
+class Report(msgspec.Struct, frozen=True):
+    """`boards` and `servers` are those of the commands of that name; `killed` is a server's id.
+
+    `received` are the bytes that boards fetched in both deployments, by tier; `failovers` how often one changed
+    servers in the middle.
+    """
+
+    boards: tuple[BoardStatus, ...]
+    servers: tuple[ServerStatus, ...]
+    seconds: float
+    killed: str | None
+    version: str
+    multicast: bool
+    received: dict[Tier, int]
+    failovers: int
+
+
+def received(boards: BoardList, before: Mapping[Tier, int] | None = None) -> dict[Tier, int]:
+    """Bytes by tier of the boards' current deployments, on top of those `before`."""
+    total = {tier: (before or {}).get(tier, 0) for tier in Tier}
+    for group in groups(boards):
+        for tier, count in group.bytes.items():
+            total[tier] += count
+    return total
+
+
+def groups(boards: BoardList) -> list[GroupReport]:
+    """The demo's group on every board that reports it."""
+    return [board.groups[GROUP] for board in boards.boards if GROUP in board.groups]
+
+
+def write(report: Report, path: Path) -> None:
+    """Write the report as JSON; raises FailedError if the file cannot be written."""
+    try:
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+    except OSError as error:
+        raise FailedError(f"the report could not be written to {path}") from error
+
+
+def summary(report: Report) -> Iterator[str]:
+    """The end of the story, line by line."""
+    yield f"All {len(report.boards)} boards run {GROUP} {report.version}, confirmed, after {report.seconds:.0f} s."
+    for server in report.servers:
+        killed = ", until it was killed" if server.id == report.killed else ""
+        place = f"chassis {server.chassis}, slot {server.slot}"
+        yield f"  {server.id} ({place}) served {output.size(server.bytes_served)}{killed}"
+    yield f"  boards received: {output.tiers(report.received) or 'nothing'}"
+    if report.killed is None:
+        yield "  no server was killed: no download from another than the active was caught in the middle"
+    else:
+        yield f"  {report.killed} was killed in mid-download; failovers: {report.failovers}"

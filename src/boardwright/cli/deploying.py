@@ -1,0 +1,74 @@
+"""`boardwright deploy`: change what boards should run."""
+
+from typing import Annotated
+
+import typer
+
+from boardwright.cli import output
+from boardwright.cli.output import Format, FormatOption
+from boardwright.cli.session import OperatorOption, connect
+from boardwright.cli.watching import watch
+from boardwright.model.api import Deployment, DeploymentRequest
+from boardwright.model.policy import parse_selector
+
+ToOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--to",
+        metavar="SELECTOR",
+        help="key=glob[,key=glob...] with board, chassis, slot, type; or a board's id. Repeat for more boards.",
+    ),
+]
+
+
+def deploy(  # noqa: PLR0913 - every argument is one word of the command line
+    context: typer.Context,
+    group: Annotated[str, typer.Argument(metavar="GROUP")],
+    version: Annotated[str, typer.Argument(metavar="VERSION")],
+    to: ToOption = None,
+    strategy: Annotated[str, typer.Option("--strategy", metavar="NAME", help="How.")] = "all-at-once",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")] = False,
+    watching: Annotated[bool, typer.Option("--watch", help="Wait until the rollout ends.")] = False,
+    operator: OperatorOption = None,
+    form: FormatOption = Format.TABLE,
+) -> None:
+    """Let boards run a version; prints the rollout's id."""
+    selectors = tuple(to or ())
+    for selector in selectors:
+        parse_selector(selector)  # wrong words are said before anybody is asked
+    request = DeploymentRequest(group, version, selectors, strategy, dry_run)
+    with connect(context, operator) as client:
+        deployment = client.deploy(request)
+        if dry_run or deployment.rollout is None:
+            _show_changes(deployment, form)
+            return
+        waiting = [change for change in deployment.changes if change.reason]
+        output.say(deployment.rollout)
+        output.note(
+            f"{group} {version}: {len(deployment.changes) - len(waiting)} boards change"
+            f" with plan generation {deployment.generation}"
+        )
+        for change in waiting:
+            output.note(f"{change.board} does not change: {change.reason}")
+        if watching:
+            watch(client, deployment.rollout)
+
+
+def _show_changes(deployment: Deployment, form: Format) -> None:
+    if form is Format.JSON:
+        output.show_json(deployment)
+        return
+    output.show_table(
+        ("board", "group", "before", "after", "reason"),
+        (
+            (
+                change.board,
+                change.group,
+                change.before or "-",
+                (change.after or "-") if not change.reason else "unchanged",
+                change.reason,
+            )
+            for change in deployment.changes
+        ),
+        "no board would change",
+    )

@@ -1,0 +1,128 @@
+"""How commands print: tables for people, documented JSON for programs, never a traceback for a closed pipe.
+
+Rules:
+
+* What was asked for goes to stdout, everything else to stderr.
+* A table is as wide as the terminal; in a pipe nothing is cut off or wrapped.
+* JSON is one document with a newline at its end (``docs/json.md``).
+* A reader that goes away (``| head``) ends the command quietly with the exit code that a shell gives to SIGPIPE.
+"""
+
+import enum
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, NoReturn
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from boardwright.model.location import Tier
+from boardwright.model.report import GroupReport
+
+READER_GONE = 141  # 128 + SIGPIPE, what a shell reports of any program that writes to a closed pipe
+PIPE_WIDTH = 10_000  # columns; tables in a pipe are never wrapped
+
+
+class Format(enum.StrEnum):
+    TABLE = "table"
+    JSON = "json"
+
+
+FormatOption = Annotated[Format, typer.Option("--output", "-o", help="A table for people or JSON for programs.")]
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> NoReturn:
+        leave_quietly()
+
+
+def leave_quietly() -> NoReturn:
+    """End the command because nobody reads its output any more."""
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, sys.stdout.fileno())  # the flush at the end of the interpreter must not fail, too
+    os.close(silence)
+    raise typer.Exit(READER_GONE)
+
+
+def standard() -> Console:
+    """A console on stdout as it is now."""
+    return _console(sys.stdout.isatty(), stderr=False)
+
+
+def aside() -> Console:
+    """A console on stderr as it is now."""
+    return _console(sys.stderr.isatty(), stderr=True)
+
+
+def _console(terminal: bool, *, stderr: bool) -> Console:
+    width = None if terminal else PIPE_WIDTH
+    return _Console(stderr=stderr, width=width, highlight=False, soft_wrap=not terminal, markup=False, emoji=False)
+
+
+def say(text: str) -> None:
+    """One line on stdout."""
+    try:
+        print(text, flush=True)  # noqa: T201 - the one door to stdout for plain lines
+    except BrokenPipeError:
+        leave_quietly()
+
+
+def note(text: str) -> None:
+    """One line on stderr; nobody need read it."""
+    try:
+        print(text, file=sys.stderr, flush=True)  # noqa: T201 - the one door to stderr for plain lines
+    except BrokenPipeError:
+        pass
+
+
+def show_json(document: object) -> None:
+    """The document as indented JSON on stdout."""
+    say(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
+
+
+def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> None:
+    """A table on stdout; `empty` is said on stderr when there are no rows."""
+    table = Table(box=None, pad_edge=False, show_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, no_wrap=column != "reason", overflow="fold")
+    for row in rows:
+        table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
+    if table.row_count == 0:
+        note(empty)
+        return
+    standard().print(table)
+
+
+def size(count: float) -> str:
+    """Bytes for people: three significant digits, decimal units as in the configuration."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def ago(seconds: float | None) -> str:
+    """An age for people."""
+    if seconds is None:
+        return "never"
+    for limit, divisor, unit in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / divisor:.0f} {unit} ago"
+    return f"{seconds / 86400:.0f} d ago"
+
+
+def percent(group: GroupReport) -> str:
+    """Progress of a download, empty if there is nothing to fetch."""
+    if not group.total:
+        return ""
+    return f"{100 * min(1.0, sum(group.bytes.values()) / group.total):.0f} %"
+
+
+def tiers(counts: Mapping[Tier, int]) -> str:
+    """Bytes by tier, nearest first, as one cell."""
+    return ", ".join(f"{tier.value} {size(counts[tier])}" for tier in Tier if counts.get(tier))

@@ -1,0 +1,111 @@
+"""The program `boardwright`: the composition root of the command line.
+
+Rules (design section 12):
+
+* Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused, 4 no server answered, 130 interrupted.
+* A command parses and prints; the library acts and raises. Errors are printed in one place, here.
+* The environment is read once, here.
+"""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Annotated, cast
+
+import msgspec
+import typer
+
+from boardwright import __version__
+from boardwright.cli import failures, output
+from boardwright.cli.demo.command import demo
+from boardwright.cli.deploying import deploy
+from boardwright.cli.init_command import init_command
+from boardwright.cli.programs import agent, server
+from boardwright.cli.publish import publish
+from boardwright.cli.reading import boards, explain, servers, software, status
+from boardwright.cli.rollouts import rollout
+from boardwright.cli.session import OperatorOption, Session
+from boardwright.errors import BoardwrightError
+
+INTERRUPTED = 130  # 128 + SIGINT, what a shell reports of any interrupted program
+USAGE = 2
+_WRONG_WORDS = cast(
+    type[Exception], typer.BadParameter.__mro__[1]
+)  # typer's UsageError, which it does not export by name
+
+app = typer.Typer(
+    name="boardwright",
+    help="Deploys software onto the boards of systems built from chassis.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        output.say(f"boardwright {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    context: typer.Context,
+    operator: OperatorOption = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Deploys software onto the boards of systems built from chassis."""
+    session = context.find_object(Session) or Session.of(os.environ)
+    context.obj = msgspec.structs.replace(session, operator=operator) if operator else session
+
+
+app.command()(demo)
+app.command("init")(init_command)
+app.command()(server)
+app.command()(agent)
+app.command()(publish)
+app.command()(deploy)
+app.add_typer(rollout, name="rollout")
+app.command()(status)
+app.command()(servers)
+app.command()(boards)
+app.command()(software)
+app.command()(explain)
+
+
+def run(arguments: Sequence[str], session: Session) -> int:
+    """Run one command and return its exit code; every error has been printed."""
+    command = typer.main.get_command(app)
+    try:
+        code = command.main(args=list(arguments), prog_name="boardwright", standalone_mode=False, obj=session)
+        sys.stdout.flush()
+    except _WRONG_WORDS as error:
+        return _wrong_words(error)
+    except BoardwrightError as error:
+        return failures.show(error)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        return output.READER_GONE
+    except OSError as error:
+        return failures.show(error)
+    return code if isinstance(code, int) else 0
+
+
+def main(environment: Mapping[str, str] = os.environ) -> None:
+    """Entry point of the program."""
+    sys.exit(run(sys.argv[1:], Session.of(environment)))
+
+
+def _wrong_words(error: BaseException) -> int:
+    message = getattr(error, "format_message", lambda: str(error))().rstrip(".")
+    context = getattr(error, "ctx", None)
+    where = context.command_path if context is not None else "boardwright"
+    if not message:  # no words at all: typer has shown the help
+        return USAGE
+    output.note(f"{where}: {message[:1].lower()}{message[1:]}")
+    output.note(f"hint: `{where} --help` shows the words")
+    return USAGE

@@ -1,0 +1,67 @@
+"""`boardwright publish`: a directory, an archive or an image becomes a version that boards can run."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+from boardwright.cli import output
+from boardwright.cli.publishing import Shipment, pack_for, refuse_other_content, send
+from boardwright.cli.session import OperatorOption, connect
+from boardwright.errors import UsageError
+from boardwright.model.software import digest_of
+from boardwright.transfer.options import SoftwareOptions
+
+TypesOption = Annotated[
+    list[str] | None, typer.Option("--board-type", metavar="T", help="A glob of board types; repeat for more.")
+]
+
+
+def publish(
+    context: typer.Context,
+    path: Annotated[Path, typer.Argument(metavar="PATH|FILE", help="A directory, a tar archive or an image.")],
+    group: Annotated[str | None, typer.Option("--group", metavar="G", help="The software group.")] = None,
+    version: Annotated[str | None, typer.Option("--version", metavar="V", help="The new version's name.")] = None,
+    board_type: TypesOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, and send nothing.")] = False,
+    operator: OperatorOption = None,
+) -> None:
+    """Make a version of a software group known to the cluster; its own boardwright.toml may name it."""
+    if not path.exists():
+        raise UsageError(f"there is nothing at {path}")
+    options = SoftwareOptions(group=group, version=version, board_types=tuple(board_type) if board_type else None)
+    with connect(context, operator) as client, tempfile.TemporaryDirectory(prefix="boardwright-publish-") as workdir:
+        shipment = pack_for(client, path, options, Path(workdir))
+        if dry_run:
+            there = refuse_other_content(client, shipment)
+            output.say(
+                f"{shipment.name} {'is published already' if there else 'would be published'}: {_told(shipment)}"
+            )
+            return
+        refuse_other_content(client, shipment)  # before the bytes travel; the active decides again at the end
+        output.note(f"{shipment.name}: {_told(shipment)}")
+        with _progress(shipment) as on_bytes:
+            published = send(client, shipment, on_bytes)
+    verb = "published" if published.created else "was published already"
+    output.say(f"{shipment.name} {verb}, manifest {published.version.manifest}")
+
+
+def _told(shipment: Shipment) -> str:
+    manifest = shipment.packed.manifest
+    return (
+        f"{len(manifest.files)} files, {output.size(manifest.size)}, of which {output.size(shipment.size)}"
+        f" in {len(shipment.missing)} blobs are to be sent; manifest {digest_of(shipment.manifest)[:12]}"
+    )
+
+
+@contextmanager
+def _progress(shipment: Shipment) -> Iterator[Callable[[int], None]]:
+    console = output.aside()
+    columns = (TextColumn("sending"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("sending", total=shipment.size)
+        yield lambda count: progress.advance(task, count)

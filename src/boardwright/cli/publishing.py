@@ -1,0 +1,102 @@
+"""Bringing a packed version into a cluster: the blobs that are missing, then the manifest that names them.
+
+Rules:
+
+* Only what the active lacks is sent; blobs that versions share are there already.
+* A version is visible only when its manifest arrives, so an upload that was cut off leaves nothing half done.
+* Packs that base manifests have are used again; should the active have dropped one meanwhile, everything is packed
+  anew without them.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import msgspec
+
+from boardwright.errors import FailedError, RefusedError
+from boardwright.model.api import VersionSummary
+from boardwright.model.software import Manifest, digest_of, encode_manifest
+from boardwright.net.api_client import ApiClient, Published, counted
+from boardwright.net.servers import Upload
+from boardwright.transfer.options import SoftwareOptions
+from boardwright.transfer.pack import BlobSource, Packed, pack
+
+MAX_BASES = 4  # manifests; older versions rarely have small files that the latest ones lack
+
+
+class Shipment(msgspec.Struct, frozen=True):
+    """What must be sent for a version: its manifest's bytes, and the blobs that the active lacks."""
+
+    packed: Packed
+    manifest: bytes
+    missing: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the missing blobs."""
+        return sum(self.packed.blobs[sha256].size for sha256 in self.missing)
+
+    @property
+    def name(self) -> str:
+        manifest = self.packed.manifest
+        variant = "" if manifest.variant == "*" else f" for {manifest.variant}"
+        return f"{manifest.group} {manifest.version}{variant}"
+
+
+def pack_for(client: ApiClient, path: Path, options: SoftwareOptions, workdir: Path) -> Shipment:
+    """Pack what lies at `path` and find out what must be sent; raises UsageError for bad software."""
+    shipment = None
+    bases = base_manifests(client, options.group)
+    for base in (bases, []) if bases else ([],):
+        attempt = Path(tempfile.mkdtemp(dir=workdir))
+        shipment = prepare(client, pack(path, options, workdir=attempt, base=base))
+        if shipment is not None:
+            return shipment
+    raise FailedError(f"{path} could not be packed: the packed version does not hold its own blobs")
+
+
+def prepare(client: ApiClient, packed: Packed) -> Shipment | None:
+    """What must be sent for `packed`; None if the active lacks a blob that only a base manifest promised."""
+    manifest = packed.manifest
+    missing = client.missing_blobs(blob.sha256 for blob in manifest.blobs)
+    if not missing <= packed.blobs.keys():
+        return None
+    in_order = tuple(blob.sha256 for blob in manifest.blobs if blob.sha256 in missing)
+    return Shipment(packed, encode_manifest(manifest), in_order)
+
+
+def send(client: ApiClient, shipment: Shipment, on_bytes: Callable[[int], None]) -> Published:
+    """Upload and publish; raises RefusedError if the name has other content."""
+    for sha256 in shipment.missing:
+        client.upload(sha256, counted(_upload(shipment.packed.blobs[sha256]), on_bytes))
+    return client.publish(shipment.manifest)
+
+
+def refuse_other_content(client: ApiClient, shipment: Shipment) -> bool:
+    """Whether this very version is published already; raises RefusedError if its name has other content."""
+    manifest, digest = shipment.packed.manifest, digest_of(shipment.manifest)
+    for there in client.software().software:
+        if (there.group, there.version, there.variant) == (manifest.group, manifest.version, manifest.variant):
+            if there.manifest != digest:
+                raise RefusedError(
+                    f"{shipment.name} is published already with other content",
+                    hint="versions are immutable: give the new content a new version",
+                )
+            return True
+    return False
+
+
+def base_manifests(client: ApiClient, group: str | None) -> list[Manifest]:
+    """Manifests of the latest versions of `group` (None: of every group), newest first, as far as they can be had."""
+    latest = sorted(_of_group(client.software().software, group), key=lambda version: -version.published)
+    found = (client.manifest(version.manifest) for version in latest[:MAX_BASES])
+    return [manifest for manifest in found if manifest is not None]
+
+
+def _of_group(versions: Iterable[VersionSummary], group: str | None) -> list[VersionSummary]:
+    return [version for version in versions if group in (None, version.group)]
+
+
+def _upload(source: BlobSource) -> Upload:
+    return Upload(lambda: source.path.open("rb"), source.size)

@@ -1,0 +1,57 @@
+"""Which cluster a command talks to, and how it connects.
+
+The operator's folder is named by ``--operator`` on the command, else before it, else by BOARDWRIGHT_OPERATOR, else it
+is ~/.config/boardwright. The environment is read here once, when the program starts.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from boardwright.config import load_operator
+from boardwright.errors import UsageError
+from boardwright.net.api_client import ApiClient
+
+VARIABLE = "BOARDWRIGHT_OPERATOR"
+DEFAULT = Path(".config/boardwright")
+
+OperatorOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--operator",
+        metavar="DIR",
+        help=f"The operator's folder that init wrote [{VARIABLE}, ~/.config/boardwright].",
+        show_default=False,
+    ),
+]
+
+
+class Session(msgspec.Struct, frozen=True):
+    """`operator` is the folder named before the command, by the environment or by default."""
+
+    operator: Path
+    connect: Callable[[Sequence[str]], ApiClient] = ApiClient.of
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> "Session":
+        named = environment.get(VARIABLE)
+        return cls(Path(named) if named else Path(environment.get("HOME", "/root")) / DEFAULT)
+
+
+def connect(context: typer.Context, operator: Path | None) -> ApiClient:
+    """A client of the cluster that the operator's folder names; raises UsageError if there is no such folder."""
+    session = context.find_object(Session)
+    if session is None:
+        raise UsageError("the program was started without a session")
+    folder = operator or session.operator
+    if not (folder / "operator.toml").exists() and (folder / "operator" / "operator.toml").exists():
+        folder = folder / "operator"  # the folder that init was given, one too high
+    if not (folder / "operator.toml").exists():
+        raise UsageError(
+            f"{folder} is no operator's folder: it has no operator.toml",
+            hint=f"name the folder operator/ that `boardwright init` wrote by --operator DIR or {VARIABLE}",
+        )
+    return session.connect(load_operator(folder).servers)

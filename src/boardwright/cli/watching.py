@@ -1,0 +1,87 @@
+"""Watching a rollout until it ends: a bar on a terminal, a line per change in a pipe, all of it on stderr.
+
+Rules:
+
+* The active may change hands while we watch; nobody answering is borne for ``SILENCE`` seconds.
+* Done returns; failed raises FailedError with every board's reason, so the command ends with exit code 1.
+"""
+
+import time
+from collections.abc import Callable
+
+import msgspec
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from boardwright.cli import output
+from boardwright.errors import FailedError, UnreachableError
+from boardwright.model.api import RolloutStatus
+from boardwright.net.api_client import ApiClient
+
+PERIOD = 0.5  # seconds between two looks; reports come about as often
+SILENCE = 10.0  # seconds without any server before we give up; an active is replaced within five
+RUNNING, DONE = "running", "done"
+MAX_REASONS = 20  # lines of boards that failed; `rollout show` has them all
+
+
+class Pace(msgspec.Struct, frozen=True):
+    """Time as the watcher sees it."""
+
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+
+def watch(client: ApiClient, rollout: str, pace: Pace | None = None) -> RolloutStatus:
+    """Return when the rollout is done; raises FailedError if it failed, UnreachableError after SILENCE."""
+    pace = pace or Pace()
+    console = output.aside()
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[counts]}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(f"rollout {rollout}", total=None, counts="")
+        last = ""
+        while True:
+            status = _look(client, rollout, pace)
+            progress.update(
+                task, total=status.boards or None, completed=status.confirmed + status.failed, counts=counts(status)
+            )
+            line = f"rollout {status.id}: {status.state}, {counts(status)}"
+            if line != last and not console.is_terminal:
+                output.note(line)
+            last = line
+            if status.state != RUNNING:
+                break
+            pace.sleep(PERIOD)
+    if status.state == DONE:
+        output.note(f"{status.group} {status.version} is confirmed on {status.confirmed} of {status.boards} boards")
+        return status
+    raise FailedError(
+        f"rollout {status.id} of {status.group} {status.version} ended {status.state}: {counts(status)}",
+        hint=f"`boardwright rollout show {status.id}` has every reason; `boardwright boards` what runs now",
+    ) from _reasons(status)
+
+
+def counts(status: RolloutStatus) -> str:
+    """How far a rollout is, for people."""
+    failed = f", {status.failed} failed" if status.failed else ""
+    return f"{status.confirmed} of {status.boards} boards confirmed{failed}"
+
+
+def _look(client: ApiClient, rollout: str, pace: Pace) -> RolloutStatus:
+    give_up = pace.clock() + SILENCE
+    while True:
+        try:
+            found = client.rollouts(rollout).rollouts
+        except UnreachableError:
+            if pace.clock() >= give_up:
+                raise
+            pace.sleep(PERIOD)
+            continue
+        if not found:
+            raise FailedError(f"there is no rollout {rollout}", hint="`boardwright rollout list` shows all of them")
+        return found[0]
+
+
+def _reasons(status: RolloutStatus) -> Exception | None:
+    reasons = [f"{board}: {reason}" for board, reason in sorted(status.reasons.items())]
+    if len(reasons) > MAX_REASONS:
+        reasons = [*reasons[:MAX_REASONS], f"and {len(reasons) - MAX_REASONS} boards more"]
+    return ExceptionGroup("boards failed", [FailedError(reason) for reason in reasons]) if reasons else None
