@@ -14,7 +14,7 @@ from boardwright.model.api import RolloutStatus
 from boardwright.server.collector import Collector
 from boardwright.server.facts import encoded
 from boardwright.server.mirror import Mirror
-from boardwright.server.rollouts import RUNNING, Hearing, ordered, status
+from boardwright.server.rollouts import RUNNING, Hearing, statuses
 from boardwright.state.kv import KV, Transaction
 from boardwright.state.records import ROLLOUTS, RolloutRecord
 
@@ -51,9 +51,4 @@ class RolloutWatch:
         if not state.rollouts:
             return []
         hearing = Hearing(self._collector.views(), time.monotonic() - self._listening_since())
-        rollouts = ordered(state.rollouts.values())
-        now = time.time()
-        return [
-            (rollout, status(rollout, rollouts[index + 1 :], state, hearing, max(0.0, now - rollout.started)))
-            for index, rollout in enumerate(rollouts)
-        ]
+        return statuses(state.rollouts.values(), state, hearing, time.time())

@@ -5,23 +5,24 @@ Rules:
 * The boards of a rollout are those that its selectors match, that run its group and whose type a variant of the
   version fits. They are counted at this moment: boards that join late belong to it.
 * A later rollout of the same group takes over the boards that it matches. A rollout that lost all its boards keeps
-  the outcome that it had; one that had none then failed, and the reason names who took over.
+  the outcome that it had; one that had none then failed, and the reason of board ``*`` names who came after it.
 * Confirmed: the board runs the version and knows that it is wanted. Failed: the board says so, of this version and
   a plan not older than the rollout. **Silence counts as failure** until the board speaks again: it was heard, or
   should have been, and said nothing for ``SILENT_AFTER``.
 * Done: every board confirmed. Failed: some failed and none is moving any more. Running: all else.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
 from boardwright.model.api import RolloutStatus
 from boardwright.model.inventory import Board
 from boardwright.model.plan import Plan
-from boardwright.model.policy import Assignment
+from boardwright.model.policy import Assignment, Policy
 from boardwright.model.report import DeploymentState
 from boardwright.model.software import variant_fits
+from boardwright.planner.wishes import Wishes
 from boardwright.server.collector import BoardView
 from boardwright.server.mirror import MirrorState
 from boardwright.state.records import RolloutRecord
@@ -38,57 +39,24 @@ class Hearing(msgspec.Struct, frozen=True):
     listening: float
 
 
-def status(
-    rollout: RolloutRecord, later: Collection[RolloutRecord], state: MirrorState, hearing: Hearing, age: float
-) -> RolloutStatus:
-    """The rollout's status; `later` are the rollouts after it, `age` the seconds since it began."""
-    boards = members(rollout, state)
-    successors = {board.id: taker for board in boards if (taker := _taken_over(board, rollout, later)) is not None}
-    mine = [board for board in boards if board.id not in successors]
-    confirmed, reasons, moving = 0, {}, 0
-    for board in mine:
-        verdict = _verdict(rollout, board, state.plan, hearing, age)
-        if verdict is None:
-            moving += 1
-        elif verdict:
-            reasons[board.id] = verdict
+def statuses(
+    rollouts: Collection[RolloutRecord], state: MirrorState, hearing: Hearing, wall: float
+) -> list[tuple[RolloutRecord, RolloutStatus]]:
+    """Every rollout with its status, oldest first; `wall` is seconds since the epoch.
+
+    The cost is one look per board and group, however many rollouts there were (see ``planner.wishes``).
+    """
+    in_order = ordered(rollouts)
+    boards = _boards_of(in_order, state)
+    found = []
+    for index, rollout in enumerate(in_order):
+        age = max(0.0, wall - rollout.started)
+        successor = next((later for later in in_order[index + 1 :] if later.group == rollout.group), None)
+        if boards[rollout.id] or successor is None:
+            found.append((rollout, _status(rollout, boards[rollout.id], state.plan, hearing, age)))
         else:
-            confirmed += 1
-    outcome = RUNNING if moving else (FAILED if reasons else DONE)
-    if boards and not mine:
-        outcome = rollout.outcome or FAILED
-        if outcome == FAILED:
-            reasons = {board: f"superseded by rollout {taker.id}" for board, taker in successors.items()}
-    return RolloutStatus(
-        id=rollout.id,
-        group=rollout.group,
-        version=rollout.version,
-        selectors=tuple(str(selector) for selector in rollout.selectors),
-        strategy=rollout.strategy,
-        generation=rollout.generation,
-        state=outcome,
-        boards=len(mine),
-        confirmed=confirmed,
-        failed=len(reasons) if mine else 0,
-        reasons=reasons,
-    )
-
-
-def members(rollout: RolloutRecord, state: MirrorState) -> list[Board]:
-    """The boards that the rollout means, by the inventory as it is now."""
-    assignment = Assignment(rollout.group, rollout.version, rollout.selectors)
-    variants = {
-        record.variant
-        for record in state.catalog.values()
-        if (record.group, record.version) == (rollout.group, rollout.version)
-    }
-    return [
-        board
-        for board in state.boards.values()
-        if rollout.group in board.groups
-        and assignment.matches(board)
-        and any(variant_fits(variant, board.type) for variant in variants)
-    ]
+            found.append((rollout, _superseded(rollout, successor)))
+    return found
 
 
 def ordered(rollouts: Collection[RolloutRecord]) -> list[RolloutRecord]:
@@ -102,11 +70,70 @@ def number(rollout: str) -> int:
     return int(digits) if digits.isascii() and digits.isdigit() else -1
 
 
-def _taken_over(board: Board, rollout: RolloutRecord, later: Collection[RolloutRecord]) -> RolloutRecord | None:
-    for other in later:
-        if other.group == rollout.group and Assignment(other.group, other.version, other.selectors).matches(board):
-            return other
-    return None
+def _boards_of(in_order: Sequence[RolloutRecord], state: MirrorState) -> dict[str, list[Board]]:
+    """The boards of each rollout, by the inventory as it is now: those that no later one took over."""
+    assignments = tuple(Assignment(one.group, one.version, one.selectors) for one in in_order)
+    by_assignment = {id(assignment): one for assignment, one in zip(assignments, in_order, strict=True)}
+    wishes = Wishes(Policy(assignments))
+    variants: dict[tuple[str, str], list[str]] = {}
+    for record in state.catalog.values():
+        variants.setdefault((record.group, record.version), []).append(record.variant)
+    boards: dict[str, list[Board]] = {one.id: [] for one in in_order}
+    for board in state.boards.values():
+        for group in board.groups:
+            assignment = wishes.wanted(board, group)
+            if assignment is not None:
+                fitting = variants.get((group, assignment.version), ())
+                if any(variant_fits(variant, board.type) for variant in fitting):
+                    boards[by_assignment[id(assignment)].id].append(board)
+    return boards
+
+
+def _status(
+    rollout: RolloutRecord, boards: Collection[Board], plan: Plan, hearing: Hearing, age: float
+) -> RolloutStatus:
+    confirmed, moving = 0, 0
+    reasons: dict[str, str] = {}
+    for board in boards:
+        verdict = _verdict(rollout, board, plan, hearing, age)
+        if verdict is None:
+            moving += 1
+        elif verdict:
+            reasons[board.id] = verdict
+        else:
+            confirmed += 1
+    outcome = RUNNING if moving else (FAILED if reasons else DONE)
+    return _named(rollout, outcome, reasons, boards=len(boards), confirmed=confirmed, failed=len(reasons))
+
+
+def _superseded(rollout: RolloutRecord, successor: RolloutRecord) -> RolloutStatus:
+    outcome = rollout.outcome or FAILED
+    reasons = {"*": f"superseded by rollout {successor.id}"} if outcome == FAILED else {}
+    return _named(rollout, outcome, reasons)
+
+
+def _named(
+    rollout: RolloutRecord,
+    outcome: str,
+    reasons: dict[str, str],
+    *,
+    boards: int = 0,
+    confirmed: int = 0,
+    failed: int = 0,
+) -> RolloutStatus:
+    return RolloutStatus(
+        id=rollout.id,
+        group=rollout.group,
+        version=rollout.version,
+        selectors=tuple(str(selector) for selector in rollout.selectors),
+        strategy=rollout.strategy,
+        generation=rollout.generation,
+        state=outcome,
+        boards=boards,
+        confirmed=confirmed,
+        failed=failed,
+        reasons=reasons,
+    )
 
 
 def _verdict(rollout: RolloutRecord, board: Board, plan: Plan, hearing: Hearing, age: float) -> str | None:
