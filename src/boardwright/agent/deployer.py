@@ -23,6 +23,7 @@ from boardwright.agent.health import check_health
 from boardwright.agent.installers.base import Installed, Installer, InstallError, Place, Version, VetoError
 from boardwright.agent.installers.registry import INSTALLERS, Factory, make_installer
 from boardwright.agent.installers.tree import program_variables
+from boardwright.agent.memory import give_back
 from boardwright.agent.order import Release
 from boardwright.agent.worker import Worker
 from boardwright.errors import BoardwrightError, FailedError, MalformedError
@@ -157,6 +158,7 @@ class Deployer:
             self._answer(download.stop, target, d.DownloadFailed(target.manifest, _sentence(error)))
         finally:
             download.sources.close()
+            give_back()
 
     def _fetch_and_stage(self, download: Download, others: tuple[Target, ...]) -> None:
         target, stop = download.target, download.stop
@@ -249,6 +251,10 @@ class Deployer:
             self._answer(stop, target, d.RolledBack(target.manifest))
 
     def _confirm(self, action: d.Confirm) -> None:
+        self._collect_versions(action)
+        give_back()  # the deployment is over
+
+    def _collect_versions(self, action: d.Confirm) -> None:
         group = action.running.group
         kept = (action.running, action.previous, self._coming.get(group))
         try:

@@ -15,6 +15,7 @@ from pathlib import Path
 from boardwright import log
 from boardwright.agent.agent import Agent
 from boardwright.agent.lock import StateLock
+from boardwright.agent.memory import one_arena
 from boardwright.config import load_agent
 from boardwright.errors import BoardwrightError
 
@@ -22,6 +23,7 @@ from boardwright.errors import BoardwrightError
 def main(arguments: Sequence[str] | None = None) -> None:
     """The program; ends the process with its exit code."""
     options = _parser().parse_args(arguments)
+    one_arena()
     try:
         log.configure("boardwright-agent", options.log_level)
         boards = [load_agent(path) for path in options.config]
