@@ -4,6 +4,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -20,7 +21,7 @@ class Cluster:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.network = f"127.{random.randint(64, 250)}"
+        self.network, self._claim = claim_network()
         self.port = random.randint(20000, 60000)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.boards: list[str] = []
@@ -94,6 +95,19 @@ class Cluster:
         self.until("an active server", lambda: self.run("status").returncode == 0)
         self.until("all servers healthy", lambda: self.healthy() >= set(boards))
 
+    def until_answers(self, board: str) -> None:
+        """Until this very server answers for itself."""
+        _, chassis, slot = board.replace("c", " ").replace("s", " ").split(" ")
+
+        def answers() -> bool:
+            try:
+                with socket.create_connection((self.address(int(chassis), int(slot)), 6688), 1):
+                    return True
+            except OSError:
+                return False
+
+        self.until(f"server {board} listens", answers)
+
     def healthy(self) -> set[str]:
         done = self.run("servers", "-o", "json")
         if done.returncode != 0:
@@ -136,6 +150,7 @@ class Cluster:
         )
 
     def stop(self) -> None:
+        self._claim.close()
         for process in self.processes.values():
             if process.poll() is None:
                 process.send_signal(signal.SIGCONT)
@@ -146,3 +161,16 @@ class Cluster:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def claim_network() -> tuple[str, socket.socket]:
+    """A part of 127/8 that no other test run uses; the socket holds the claim."""
+    while True:
+        network = f"127.{random.randint(64, 250)}"
+        claim = socket.socket()
+        try:
+            claim.bind((f"{network}.255.254", 6688))
+        except OSError:
+            claim.close()
+        else:
+            return network, claim

@@ -148,7 +148,8 @@ def test_servers_end_in_order_and_start_again_after_a_crash(cluster: Cluster) ->
     assert second.returncode == 3
     cluster.kill("server-c1s1")
     cluster.processes["server-c1s1"].wait()
-    cluster.start_servers("c1s1")
+    cluster.start("server", "c1s1")
+    cluster.until_answers("c1s1")
     cluster.kill("server-c1s1", signal.SIGTERM)
     assert cluster.processes["server-c1s1"].wait(10) == 0
 
