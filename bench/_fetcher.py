@@ -1,7 +1,7 @@
 """A board's download in a process of its own: ``python -m bench._fetcher``.
 
 One JSON job a line, one JSON answer a line. A job: manifest (file), store (directory), urls (list), tree (directory or
-null), durable, and optionally hit = [pid, signal, bytes]: send that signal to that process when so many bytes have come.
+null), durable, and optionally hit = [pid, signal, bytes]: send that signal to that process after so many bytes.
 """
 
 import json
