@@ -7,6 +7,7 @@ Rules:
   ends for whatever reason. Ctrl-C on the terminal reaches the demo alone, which then stops the rest in order.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -23,20 +24,20 @@ from boardwright.cli.init import init
 from boardwright.cli.programs import program
 from boardwright.errors import FailedError
 
-STOPPING = 5.0  # seconds for an orderly end; then SIGKILL
+STOPPING = 3.0  # seconds for an orderly end; then SIGKILL
 LOG_TAIL = 3  # lines of a dead program's log that go into the error
 
 
 class DemoCluster:
-    """A context: the folder and the guard are there inside, and nothing is afterwards."""
+    """A context, made in `folder`: the demo's own folder and the guard are there inside, and nothing is afterwards."""
 
-    def __init__(self, place: Place, rate: str) -> None:
+    def __init__(self, place: Place, folder: Path, rate: str) -> None:
         self.place = place
         self._rate = rate
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._expected_dead: set[str] = set()
         self._kept = False
-        self.directory = Path(tempfile.mkdtemp(prefix="boardwright-demo-"))
+        self.directory = Path(tempfile.mkdtemp(prefix="boardwright-demo-", dir=folder))
         try:
             self._guard = subprocess.Popen(
                 [sys.executable, "-I", "-S", guard.__file__, str(self.directory)],
@@ -117,23 +118,24 @@ class DemoCluster:
             return
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the second Ctrl-C must not leave half of it
         try:
-            self._stop_processes()
+            self._stop_agents()
             self._guard.stdin.close()
             self._guard.wait()
+            for process in self._processes.values():
+                process.wait()
             shutil.rmtree(self.directory, ignore_errors=True)
         finally:
             signal.signal(signal.SIGINT, before)
 
-    def _stop_processes(self) -> None:
-        for process in self._processes.values():
+    def _stop_agents(self) -> None:
+        """In order, because an agent takes its hooks and health checks along; the guard does the rest."""
+        agents = [process for name, process in self._processes.items() if name.startswith("agent-")]
+        for process in agents:
             process.terminate()
         end = time.monotonic() + STOPPING
-        for process in self._processes.values():
-            try:
+        for process in agents:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.0, end - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
 
     def _start(self, what: str, board: DemoBoard) -> None:
         name = f"{what}-{board.id}"

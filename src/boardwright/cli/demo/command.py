@@ -1,16 +1,16 @@
 """`boardwright demo`: the words and the frame around the story."""
 
 import contextlib
+import os
 import shlex
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from boardwright.cli import output
-from boardwright.cli.demo import report, software
+from boardwright.cli.demo import report, software, space
 from boardwright.cli.demo.cluster import DemoCluster
 from boardwright.cli.demo.place import Place, Shape
 from boardwright.cli.demo.report import Report
@@ -20,10 +20,8 @@ from boardwright.cli.programs import program
 from boardwright.config import load_operator, parse_rate
 from boardwright.errors import BoardwrightError, FailedError, UsageError
 from boardwright.net.api_client import ApiClient
-from boardwright.transfer.pack import Packed
 
 RATE = "8MB/s"  # slow enough to watch, fast enough for half a minute in all
-RESERVE = 256 * 1024 * 1024  # bytes for databases, logs and whoever else writes
 
 
 def demo(
@@ -48,7 +46,8 @@ def demo(
         raise UsageError(f"--report {file}: there is no directory {file.absolute().parent}")
     place = Place(shape)
     try:
-        with contextlib.closing(DemoCluster(place, rate)) as cluster:
+        folder = space.folder_for(_needed(place, software.size_of(path)), os.environ)
+        with contextlib.closing(DemoCluster(place, folder, rate)) as cluster:
             try:
                 told = _run(cluster, path, capped)
             except UsageError:
@@ -72,7 +71,7 @@ def _run(cluster: DemoCluster, path: Path | None, rate: int) -> Report:
         path = workdir / "own"
         software.own_packages(path)
     first = software.first_version(path, workdir)
-    _check_space(cluster, first)
+    space.check(cluster.directory, _needed(cluster.place, first.manifest.size))
     cluster.prepare()
     servers = load_operator(cluster.operator).servers
     with ApiClient.of(servers) as client, view() as seen:
@@ -81,18 +80,8 @@ def _run(cluster: DemoCluster, path: Path | None, rate: int) -> Report:
     return told
 
 
-def _check_space(cluster: DemoCluster, first: Packed) -> None:
-    """Raise FailedError if both versions on every board and server would not fit."""
-    one = first.manifest.size
-    two = one + software.ADDED_SIZE
-    place = cluster.place
-    needed = len(place.boards) * (one + two) + len(place.servers) * two + two + RESERVE
-    free = shutil.disk_usage(cluster.directory).free
-    if free < needed:
-        raise FailedError(
-            f"the demo needs {output.size(needed)} in {tempfile.gettempdir()}, {output.size(free)} are free",
-            hint="take fewer boards, or name another directory by the environment variable TMPDIR",
-        )
+def _needed(place: Place, size: int) -> int:
+    return space.needed(size, software.ADDED_SIZE, len(place.boards), len(place.servers))
 
 
 def _where_logs_are(cluster: DemoCluster) -> str:

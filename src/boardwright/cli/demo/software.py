@@ -32,6 +32,7 @@ GROUP = "platform"
 FIRST, SECOND = "1.0", "2.0"
 ADDED = "boardwright-demo-2.0.bin"
 ADDED_SIZE = 32 * 1024 * 1024  # bytes; some seconds at the default rate, so that there is a middle to kill a server in
+UNPACKED = 4  # a compressed archive unpacks to about four times its size
 BLOCK = 1024 * 1024
 _REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
 _HASH_BASED_UNCHECKED = 1  # the flags of a .pyc, PEP 552
@@ -52,6 +53,15 @@ group = "platform"
 command = ["bin/boardwright", "--version"]
 timeout = 60
 """
+
+
+def size_of(path: Path | None) -> int:
+    """About how many bytes the software at `path` has, unpacked; None is Boardwright's own packages."""
+    if path is None:
+        return sum(file.size or 0 for distribution in _closure("boardwright") for file in distribution.files or ())
+    if path.is_dir():
+        return sum(file.lstat().st_size for file in path.rglob("*"))
+    return UNPACKED * path.stat().st_size
 
 
 def own_packages(destination: Path) -> None:
