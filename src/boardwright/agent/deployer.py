@@ -29,13 +29,14 @@ from boardwright.agent.worker import Worker
 from boardwright.errors import BoardwrightError, FailedError, MalformedError
 from boardwright.model.inventory import Board
 from boardwright.model.software import Manifest, Target, decode_manifest, variant_fits
-from boardwright.net.agent_client import AgentClient
+from boardwright.net.agent_client import AgentClient, BusyError
 from boardwright.transfer.durable import write_durably
 from boardwright.transfer.fetch import FetchLimits, fetch
 from boardwright.transfer.store import BlobStore
 from boardwright.transfer.tree import build_tree, needed_blobs, reusable
 
 Post = Callable[[str, Event], None]
+BUSY_ROUNDS = 300  # seconds and more that full servers are asked again for a manifest, as long as for the files
 PROBE_DEFAULT = 10.0  # seconds; without a health check there is nothing to wait for
 
 _log = log.get("agent.deployer")
@@ -197,17 +198,21 @@ class Deployer:
             return data, decode_manifest(data)
         except (OSError, MalformedError):
             pass  # not there, or broken by a full disk: fetched again
-        problems = []
-        for url in download.urls:
-            try:
-                data = self._client.manifest(url, download.target.manifest)
-            except BoardwrightError as error:
-                problems.append(_sentence(error))
-                continue
-            manifest = decode_manifest(data)
-            write_durably(path, data)
-            return data, manifest
-        raise FailedError(f"nobody sent the manifest of {download.target.version}: {'; '.join(problems)}")
+        for _ in range(BUSY_ROUNDS):
+            problems: list[BoardwrightError] = []
+            for url in download.urls:
+                try:
+                    data = self._client.manifest(url, download.target.manifest)
+                except BoardwrightError as error:
+                    problems.append(error)
+                    continue
+                manifest = decode_manifest(data)
+                write_durably(path, data)
+                return data, manifest
+            if not any(isinstance(error, BusyError) for error in problems) or download.stop.wait(1.0):
+                break
+        reasons = "; ".join(_sentence(error) for error in problems)
+        raise FailedError(f"nobody sent the manifest of {download.target.version}: {reasons}")
 
     def _activate(self, action: d.Activate, stop: threading.Event) -> None:
         target = action.target

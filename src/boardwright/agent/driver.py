@@ -10,6 +10,7 @@ Rules:
 * One group of the board takes over at a time, and only when the order of the groups permits it.
 """
 
+import math
 from collections.abc import Sequence
 
 import msgspec
@@ -148,11 +149,13 @@ class BoardDriver:
 
     def next_wakeup(self) -> float:
         """When ``wake`` is to be called again at the latest."""
-        times = [self.asking.next_wakeup(), self._save_at, self._look_at]
+        times = [self._save_at, self._look_at]
         times += [deadline(deployment) for deployment in self.groups.values()]
+        if self.asking.asking or not self._refreshing:
+            times.append(self.asking.next_wakeup())
         if not self.asking.asking and not self._refreshing:
             times.append(self.searching.next_wakeup())
-        return min(time for time in times if time is not None)
+        return min((time for time in times if time is not None), default=math.inf)
 
     # --- asking and the plan ---
 

@@ -8,8 +8,8 @@ class MachineTiming(msgspec.Struct, frozen=True):
 
     # A search is one round of at most 10 s, the bounded wait for a nearer server that prepares, and one more round.
     search: float = 30.0
-    # No byte for this long: the transfer leaves a stalled source after a few seconds, so something else hangs.
-    stall: float = 60.0
+    # No byte for this long: the transfer gives up by itself after 15 s, or 300 s where servers are only full.
+    stall: float = 330.0
     # Building 4 GiB on slow flash at 5 MB/s takes 15 minutes.
     build: float = 1800.0
     # Hooks and probes are bounded by themselves; this much later the machine stops waiting for their answer.

@@ -8,6 +8,7 @@ Rules:
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 from urllib.parse import quote
 
 import msgspec
@@ -25,6 +26,15 @@ READ_TIMEOUT = 2.0  # seconds without a byte; a plan and a report are answered f
 MAX_PLAN_BYTES = 1024 * 1024  # a board has tens of groups, not thousands
 MAX_PROBLEM_BYTES = 16 * 1024
 SERVERS = 8  # connections are kept to this many servers
+
+
+_BUSY = (429, 503)
+
+
+class BusyError(FailedError):
+    """The server lives and has no room now; ask again in a second or so."""
+
+    retry: ClassVar[bool] = True
 
 
 class AgentClient:
@@ -48,7 +58,7 @@ class AgentClient:
             raise MalformedError(f"the plan that {api} sent for {board} is not of the documented form") from error
 
     def manifest(self, blobs: str, digest: str) -> bytes:
-        """GET a manifest by its SHA-256; raises UnreachableError, FailedError, MalformedError (other bytes)."""
+        """GET a manifest by its SHA-256; raises UnreachableError, BusyError, FailedError, MalformedError."""
         data = self._get(f"{blobs}/v1/blobs/{digest}", MAX_MANIFEST_BYTES)
         if digest_of(data) != digest:
             raise MalformedError(f"{blobs} sent other bytes than the manifest {digest}")
@@ -77,6 +87,8 @@ class AgentClient:
             raise UnreachableError(f"{url} broke off its answer") from error
         finally:
             answer.release_conn()
+        if answer.status in _BUSY:
+            raise BusyError(f"{url} is busy ({answer.status})")
         if not 200 <= answer.status < 300:
             raise FailedError(f"{url} answered {answer.status}{_problem(data)}")
         return data

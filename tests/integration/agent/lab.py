@@ -192,7 +192,7 @@ def servers(*made: LabServer) -> Iterator[tuple[LabServer, ...]]:
 
 def settings(tmp_path: Path, *made: LabServer, board: Board = BOARD) -> AgentSettings:
     state_dir = tmp_path / "state"
-    state_dir.mkdir(exist_ok=True)
+    state_dir.mkdir(parents=True, exist_ok=True)
     return AgentSettings(
         cluster=ClusterSettings(
             name=CLUSTER,
@@ -211,12 +211,18 @@ def settings(tmp_path: Path, *made: LabServer, board: Board = BOARD) -> AgentSet
 
 def run_once(tmp_path: Path, *made: LabServer, board: Board = BOARD) -> None:
     """`--once` against servers that plan what they hold; raises what the program would end with."""
+    run_boards_once({tmp_path: board}, *made)
+
+
+def run_boards_once(boards: dict[Path, Board], *made: LabServer) -> None:
+    """`--once` of one process that stands for several boards, each below its own directory."""
 
     async def main() -> None:
         for server in made:
             await server.open()
         try:
-            agent = Agent([settings(tmp_path, *made, board=board)], {"PATH": "/usr/bin:/bin"})
+            known = [settings(tmp_path, *made, board=board) for tmp_path, board in boards.items()]
+            agent = Agent(known, {"PATH": "/usr/bin:/bin"})
             await agent.run(asyncio.Event(), once=True)
         finally:
             for server in made:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.integration.agent.lab import BOARD, LabServer, Software, plan, run_once, servers
+from tests.integration.agent.lab import BOARD, LabServer, Software, plan, run_boards_once, run_once, servers
 
 from boardwright.agent.ledger import Ledger
 from boardwright.errors import FailedError, UnreachableError
@@ -197,3 +197,15 @@ def test_without_any_server_it_ends_after_10_seconds(tmp_path: Path, monkeypatch
         server.silent = True
         with pytest.raises(UnreachableError, match="no server answered"):
             run_once(tmp_path, server)
+
+
+def test_one_process_may_stand_for_several_boards(tmp_path: Path) -> None:
+    boards = {
+        tmp_path / name: Board(name, BOARD.location, BOARD.type, BOARD.groups) for name in ("fpga0", "fpga1", "bmc")
+    }
+    with servers(LabServer("c1s1", "1", "1")) as (server,):
+        plan(1, version("3.1"), on=(server,))
+        run_boards_once(boards, server)
+        for path in boards:
+            assert current(path) == "3.1"
+        assert {report.board.id for report in server.reports} == {"fpga0", "fpga1", "bmc"}

@@ -459,3 +459,12 @@ def test_an_idle_board_sleeps(world: World) -> None:
     world.run(600)
     assert wakes < 600 / HEARTBEAT * 1.5
     assert len(world.requests) - requests <= 6
+
+
+def test_a_plan_that_does_not_come_makes_nobody_spin(world: World) -> None:
+    world.deploy(1, P1)
+    world.refresh = lambda offers, generation: None  # type: ignore[method-assign]
+    world.run(2)
+    world.driver.hear(Announcement("core1", "c1s1", 2), world.now)
+    world.run(60)
+    assert len(world.requests) < 5

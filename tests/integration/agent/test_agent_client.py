@@ -1,0 +1,118 @@
+"""The agent's HTTP client against servers that behave, and that do not."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import msgspec
+import pytest
+from tests.integration.agent.lab import BOARD
+
+from boardwright.errors import FailedError, MalformedError, UnreachableError
+from boardwright.model.plan import BoardPlan
+from boardwright.model.report import BoardReport
+from boardwright.model.software import Target, digest_of
+from boardwright.net import agent_client
+from boardwright.net.agent_client import AgentClient, BusyError
+
+
+@contextmanager
+def answers(status: int, body: bytes, *, promised: int | None = None) -> Iterator[tuple[str, list[bytes]]]:
+    """A server that answers everything alike; what was posted is in the list."""
+    posted: list[bytes] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body) if promised is None else promised))
+            self.send_header("Location", "/elsewhere")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_POST(self) -> None:
+            posted.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.do_GET()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", posted
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture
+def client() -> Iterator[AgentClient]:
+    made = AgentClient("c1s3")
+    yield made
+    made.close()
+
+
+def test_reads_the_boards_plan(client: AgentClient) -> None:
+    plan = BoardPlan(7, {"platform": Target("platform", "1", "*", "a" * 64)})
+    with answers(200, msgspec.json.encode(plan)) as (url, _):
+        assert client.plan(url, "c1s3") == plan
+
+
+def test_posts_reports(client: AgentClient) -> None:
+    report = BoardReport(BOARD, 7, 1)
+    with answers(202, b"") as (url, posted):
+        client.report(url, [report])
+    assert msgspec.json.decode(posted[0], type=list[BoardReport]) == [report]
+
+
+def test_takes_a_manifest_only_with_the_bytes_that_its_digest_is_of(client: AgentClient) -> None:
+    with answers(200, b"manifest") as (url, _):
+        assert client.manifest(url, digest_of(b"manifest")) == b"manifest"
+        with pytest.raises(MalformedError, match="sent other bytes"):
+            client.manifest(url, "a" * 64)
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"generation": "x"}', b"\xff"])
+def test_a_plan_that_is_none_is_malformed(client: AgentClient, body: bytes) -> None:
+    with answers(200, body) as (url, _), pytest.raises(MalformedError, match="not of the documented form"):
+        client.plan(url, "c1s3")
+
+
+def test_more_than_the_bound_is_not_read(client: AgentClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent_client, "MAX_PLAN_BYTES", 1000)
+    with answers(200, b"x" * 100_000) as (url, _), pytest.raises(MalformedError, match="more than 1000 bytes"):
+        client.plan(url, "c1s3")
+
+
+def test_an_answer_that_breaks_off_is_no_answer(client: AgentClient) -> None:
+    with answers(200, b"{", promised=100) as (url, _), pytest.raises(UnreachableError, match="broke off"):
+        client.plan(url, "c1s3")
+
+
+def test_a_problem_is_passed_on_in_its_own_words(client: AgentClient) -> None:
+    with answers(404, b'{"error": "there is no such thing"}') as (url, _):
+        with pytest.raises(FailedError, match="answered 404: there is no such thing"):
+            client.plan(url, "c1s3")
+
+
+def test_a_full_server_is_told_from_a_broken_one(client: AgentClient) -> None:
+    with answers(503, b"") as (url, _), pytest.raises(BusyError):
+        client.manifest(url, "a" * 64)
+
+
+def test_redirects_are_not_followed(client: AgentClient) -> None:
+    with answers(302, b"") as (url, _), pytest.raises(FailedError, match="answered 302"):
+        client.plan(url, "c1s3")
+
+
+def test_a_server_that_is_not_there_is_unreachable(client: AgentClient) -> None:
+    with pytest.raises(UnreachableError, match="cannot be reached"):
+        client.plan("http://127.0.0.1:1", "c1s3")
+
+
+@pytest.mark.parametrize("url", ["gopher://x", "http://[::1", "http://x:99999"])
+def test_a_url_that_is_none_is_unreachable(client: AgentClient, url: str) -> None:
+    with pytest.raises(UnreachableError):
+        client.plan(url, "c1s3")
