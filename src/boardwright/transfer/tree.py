@@ -166,7 +166,7 @@ class _Builder:
         if old is None or self._previous_root is None:
             raise FailedError(f"file {entry.path!r} of {self._name} lies in a blob that is not here")
         source = self._previous_root / old.path
-        fd = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             if os.fstat(fd).st_size == entry.size:
                 written = self._copy(fd, FileEntry(entry.path, entry.mode, entry.size))
