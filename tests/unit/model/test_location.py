@@ -1,6 +1,7 @@
 """M5: same chassis is decided by the chassis id, same board by the slot id inside it."""
 
 import pytest
+
 from boardwright.model.location import Location, Tier, tier_between
 
 

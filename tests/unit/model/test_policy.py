@@ -1,6 +1,7 @@
 """Selectors and the policy: the last assignment that matches wins."""
 
 import pytest
+
 from boardwright.errors import UsageError
 from boardwright.model.inventory import Board
 from boardwright.model.location import Location

@@ -4,6 +4,7 @@ import hashlib
 
 import msgspec
 import pytest
+
 from boardwright.errors import MalformedError
 from boardwright.model.software import (
     PIECE_SIZE,
