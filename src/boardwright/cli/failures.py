@@ -11,12 +11,12 @@ MAX_CAUSES = 20  # lines; a cluster has a few servers, each with a reason of som
 def show(error: BaseException) -> int:
     """Print `error` to stderr and return the exit code that it ends the command with."""
     note(f"boardwright: {_sentence(error)}")
-    said = {_sentence(error)}
+    said = [_sentence(error)]
     for depth, cause in list(_causes(error, 1))[:MAX_CAUSES]:
         sentence = _sentence(cause)
-        if sentence not in said:
+        if not any(sentence in earlier for earlier in said):
             note(f"{'  ' * depth}because: {sentence}")
-            said.add(sentence)
+            said.append(sentence)
     hint = getattr(error, "hint", None)
     if hint:
         note(f"hint: {hint}")

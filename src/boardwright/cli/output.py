@@ -97,13 +97,18 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: 
     standard().print(table)
 
 
-def size(count: float) -> str:
+def size(amount: float) -> str:
     """Bytes for people: three significant digits, decimal units as in the configuration."""
     for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} TB"
+
+
+def count(number: int, noun: str) -> str:
+    """A number of things, in words that fit one thing, too."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def ago(seconds: float | None) -> str:

@@ -33,7 +33,7 @@ class Session(msgspec.Struct, frozen=True):
     """`operator` is the folder named before the command, by the environment or by default."""
 
     operator: Path
-    connect: Callable[[Sequence[str]], ApiClient] = ApiClient.of
+    connect: Callable[[Sequence[str], str], ApiClient] = ApiClient.of
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> "Session":
@@ -54,4 +54,5 @@ def connect(context: typer.Context, operator: Path | None) -> ApiClient:
             f"{folder} is no operator's folder: it has no operator.toml",
             hint=f"name the folder operator/ that `boardwright init` wrote by --operator DIR or {VARIABLE}",
         )
-    return session.connect(load_operator(folder).servers)
+    settings = load_operator(folder)
+    return session.connect(settings.servers, settings.cluster)

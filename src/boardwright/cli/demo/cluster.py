@@ -87,6 +87,16 @@ class DemoCluster:
         self._processes[name].send_signal(signal.SIGKILL)
         self._processes[name].wait()
 
+    def halt_server(self, board: str) -> None:
+        self._processes[f"server-{board}"].send_signal(signal.SIGSTOP)
+
+    def continue_server(self, board: str) -> None:
+        self._processes[f"server-{board}"].send_signal(signal.SIGCONT)
+
+    def agent_store(self, board: str) -> Path:
+        """Where the board's agent keeps blobs on their way."""
+        return home(self.directory, board) / "state" / "store"
+
     def check(self) -> None:
         """Raise FailedError if a process ended that nobody killed."""
         for name, process in self._processes.items():
@@ -153,6 +163,11 @@ class DemoCluster:
         return self.logs / f"{name}.log"
 
 
+def home(directory: Path, board: str) -> Path:
+    """Where everything lies that a real board would have on its own disk."""
+    return directory / "boards" / board
+
+
 def _inventory(place: Place, directory: Path) -> str:
     multicast = f"{place.group[0]}:{place.group[1]}" if place.multicast else "none"
     lines = [
@@ -167,7 +182,7 @@ def _inventory(place: Place, directory: Path) -> str:
     if not place.multicast:
         lines.append(f"unicast = {json.dumps([f'{board.address}:{place.port}' for board in place.servers])}")
     for board in place.boards:
-        home = directory / "boards" / board.id
+        disk = home(directory, board.id)
         lines += [
             "[[board]]",
             f"id = {json.dumps(board.id)}",
@@ -178,9 +193,9 @@ def _inventory(place: Place, directory: Path) -> str:
             f'interface = "{board.address}"',
             f"server = {json.dumps(board.server)}",
             'groups = ["platform"]',
-            f"root = {json.dumps(str(home / 'root'))}",
-            f"state_dir = {json.dumps(str(home / 'state'))}",
+            f"root = {json.dumps(str(disk / 'root'))}",
+            f"state_dir = {json.dumps(str(disk / 'state'))}",
         ]
         if board.server:
-            lines.append(f"data_dir = {json.dumps(str(home / 'server'))}")
+            lines.append(f"data_dir = {json.dumps(str(disk / 'server'))}")
     return "\n".join(lines) + "\n"

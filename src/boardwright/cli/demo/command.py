@@ -4,6 +4,7 @@ import contextlib
 import os
 import shlex
 import shutil
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -44,6 +45,8 @@ def demo(
         raise UsageError(f"--software {path}: there is nothing")
     if file is not None and not file.absolute().parent.is_dir():
         raise UsageError(f"--report {file}: there is no directory {file.absolute().parent}")
+    # A shell script starts it in the background with SIGINT ignored; sixteen processes must end by it all the same.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     place = Place(shape)
     try:
         folder = space.folder_for(_needed(place, software.size_of(path)), os.environ)

@@ -54,13 +54,19 @@ def write(report: Report, path: Path) -> None:
 
 def summary(report: Report) -> Iterator[str]:
     """The end of the story, line by line."""
-    yield f"All {len(report.boards)} boards run {GROUP} {report.version}, confirmed, after {report.seconds:.0f} s."
+    boards = output.count(len(report.boards), "board")
+    yield f"Confirmed on {boards}, which is all: {GROUP} {report.version}, after {report.seconds:.0f} s."
+    yield "Served to boards and to other servers:"
     for server in report.servers:
         killed = ", until it was killed" if server.id == report.killed else ""
         place = f"chassis {server.chassis}, slot {server.slot}"
-        yield f"  {server.id} ({place}) served {output.size(server.bytes_served)}{killed}"
-    yield f"  boards received: {output.tiers(report.received) or 'nothing'}"
+        yield f"  {server.id} ({place}): {output.size(server.bytes_served)}{killed}"
+    yield f"Boards received: {output.tiers(report.received) or 'nothing'}"
     if report.killed is None:
-        yield "  no server was killed: no download from another than the active was caught in the middle"
+        yield "No server was killed: " + (
+            "no download from another than the active was caught in its middle"
+            if len(report.servers) > 1
+            else "there is only one"
+        )
     else:
-        yield f"  {report.killed} was killed in mid-download; failovers: {report.failovers}"
+        yield f"The server on {report.killed} was killed in mid-download; failovers: {report.failovers}."

@@ -13,15 +13,17 @@ from pathlib import Path
 
 import msgspec
 
+from boardwright.cli.demo import trap
 from boardwright.cli.demo.cluster import DemoCluster
 from boardwright.cli.demo.report import Report, groups, received
 from boardwright.cli.demo.software import GROUP, SECOND, second_version
 from boardwright.cli.demo.table import View, progress
-from boardwright.cli.output import size
+from boardwright.cli.output import count, size
 from boardwright.cli.publishing import prepare, send
 from boardwright.errors import BoardwrightError, FailedError, UnreachableError
 from boardwright.model.api import BoardList, DeploymentRequest, ServerStatus
 from boardwright.model.report import DeploymentState
+from boardwright.model.software import BlobRef
 from boardwright.net.api_client import ApiClient
 from boardwright.transfer.pack import Packed
 
@@ -29,7 +31,6 @@ STARTING = 60.0  # seconds for all servers to come up on a slow machine
 COPYING = 30.0  # seconds that we wait for servers to copy a version; boards can do without
 SETTLING = 90.0  # seconds beside the mere transfer: asking, hooks, health checks of all boards at once
 GLANCE = 0.1  # seconds between two looks at the boards
-QUICK_GLANCE = 0.02  # the same without a cap, when a download takes a few tenths of a second
 LOOK_AT_SERVERS = 0.5  # seconds between two looks at the servers, so that the dead one's last count is known
 MIDDLE = (0.1, 0.8)  # a download between these shares is in the middle
 
@@ -42,7 +43,6 @@ class Story:
         self._client = client
         self._view = view
         self._rate = rate
-        self._glance = GLANCE if rate else QUICK_GLANCE
         self._servers: dict[str, ServerStatus] = {}
         self._looked_at_servers = 0.0
         self._killed: str | None = None
@@ -56,6 +56,8 @@ class Story:
         so_far, failovers = received(boards), _failovers(boards)
         second = second_version(first, workdir)
         self._deploy(second)
+        if not self._rate:
+            self._trap(second.manifest.blobs[-1])
         boards = self._until_confirmed(second, may_kill=len(self._cluster.place.servers) > 1)
         self._look_at_servers(now=time.monotonic())
         return Report(
@@ -78,8 +80,8 @@ class Story:
         self._wait("an active server", STARTING, self._all_serve)
         for board in place.boards:
             self._cluster.start_agent(board)
-        lines = len(place.boards) - len(place.servers)
-        self._view.say(f"{len(place.servers)} servers serve; agents run on them and on {lines} line boards.")
+        lines = count(len(place.boards) - len(place.servers), "line board")
+        self._view.say(f"{count(len(place.servers), 'server')} started, with agents on them and on {lines}.")
 
     def _all_serve(self) -> bool:
         for server in self._cluster.place.servers:
@@ -98,7 +100,8 @@ class Story:
             raise FailedError(f"{GROUP} {manifest.version} lacks some of its own blobs")
         send(self._client, shipment, lambda _: None)
         self._view.say(
-            f"Published {shipment.name}: {len(manifest.files)} files, {size(manifest.size)}, {size(shipment.size)} new."
+            f"Published {shipment.name}: {count(len(manifest.files), 'file')}, {size(manifest.size)},"
+            f" of which {size(shipment.size)} are new."
         )
         held = f"{manifest.group} {manifest.version} {manifest.variant}"
         try:
@@ -124,7 +127,7 @@ class Story:
                 self._kill_in_mid_download(boards, version)
             if self._confirmed(boards, version):
                 return boards
-            time.sleep(self._glance)
+            time.sleep(GLANCE)
         raise FailedError(f"{GROUP} {version} was not confirmed everywhere within {bound:.0f} s") from _all_unconfirmed(
             boards, version
         )
@@ -152,11 +155,18 @@ class Story:
         for board in boards.boards:
             group = board.groups.get(GROUP)
             if group is not None and group.wanted == version and group.state is DeploymentState.FAILED:
-                reason = FailedError(group.log.strip() or group.reason)
-                raise FailedError(f"{board.id} failed to run {GROUP} {version}: {group.reason}") from reason
+                log = FailedError(group.log.strip()) if group.log.strip() else None
+                raise FailedError(f"{board.id} failed to run {GROUP} {version}: {group.reason}") from log
         done = [group for group in groups(boards) if group.version == version == group.wanted]
         done = [group for group in done if group.state is DeploymentState.CONFIRMED]
         return len(done) == len(self._cluster.place.boards)
+
+    def _trap(self, blob: BlobRef) -> None:
+        """Kill a server beside the active while it sends `blob`, which is only a matter of milliseconds."""
+        self._look_at_servers(time.monotonic())
+        victim = trap.kill_in_mid_download(self._cluster, self._standbys(), blob)
+        if victim is not None:
+            self._tell_of_killed(victim)
 
     def _kill_in_mid_download(self, boards: BoardList, version: str) -> None:
         """Kill the busiest server beside the active, if boards are in the middle of a download from it."""
@@ -167,19 +177,24 @@ class Story:
         if self._servers[victim].role == "active":
             return
         self._cluster.kill_server(victim)
+        self._tell_of_killed(victim)
+
+    def _tell_of_killed(self, victim: str) -> None:
         self._killed = victim
         self._view.say(f"Killed the server on {victim} in the middle of a download.")
 
     def _victim(self, boards: BoardList, version: str) -> str | None:
-        least, most = MIDDLE if self._rate else (0.0, MIDDLE[1])
+        least, most = MIDDLE
         busy: dict[str, int] = {}
         for group in groups(boards):
             in_the_middle = group.state is DeploymentState.DOWNLOADING and least <= progress(group) <= most
             if in_the_middle and group.wanted == version and group.server is not None:
                 busy[group.server.id] = busy.get(group.server.id, 0) + 1
-        standby = {server.id for server in self._servers.values() if server.role != "active"}
-        candidates = sorted(busy.keys() & standby, key=lambda server: (-busy[server], server))
+        candidates = sorted(busy.keys() & set(self._standbys()), key=lambda server: (-busy[server], server))
         return candidates[0] if candidates else None
+
+    def _standbys(self) -> list[str]:
+        return sorted(server.id for server in self._servers.values() if server.role != "active")
 
     def _wait(self, what: str, bound: float, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + bound
