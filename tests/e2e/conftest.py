@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.e2e.cluster import Cluster
 
 from boardwright.net.multicast import multicast_works
+from tests.e2e.cluster import Cluster
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
+
 from tests.e2e.cluster import Cluster
 
 PLACES = [(1, 1, True), (1, 2, True), (1, 3, False)]

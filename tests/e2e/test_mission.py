@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 import urllib3
-from tests.e2e.cluster import Cluster
 
 from boardwright.model.software import decode_manifest
 from boardwright.protocol.codec import Dropped, decode, encode_request
 from boardwright.protocol.messages import MAX_DATAGRAM, GroupQuery, Holding, Offer, Request
+from tests.e2e.cluster import Cluster
 
 SERVERS = ("c1s1", "c1s2", "c2s1")
 BOARDS = (*SERVERS, "c1s3", "c3s1")

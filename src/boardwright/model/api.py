@@ -23,11 +23,16 @@ GET    /v1/rollouts, /v1/rollouts/ID                                   RolloutLi
 
 Everything but health, plan and reports is answered by the active; a standby answers 307 to the active's URL, or
 503 when it knows no active.
+
+A caller that names its cluster in the header ``Boardwright-Cluster`` is refused (409) by a server of another one: an
+address that was given to somebody else must not take an operator's change.
 """
 
 import msgspec
 
 from boardwright.model.report import GroupReport
+
+CLUSTER_HEADER = "Boardwright-Cluster"
 
 
 class Problem(msgspec.Struct, frozen=True):

@@ -49,9 +49,9 @@ class ApiClient:
         self._servers = servers
 
     @classmethod
-    def of(cls, bases: Sequence[str]) -> Self:
-        """A client of the servers at these base URLs, tried in turn until one answers."""
-        return cls(Servers(bases))
+    def of(cls, bases: Sequence[str], cluster: str = "") -> Self:
+        """A client of the servers at these base URLs, tried in turn; only those of `cluster` take calls."""
+        return cls(Servers(bases, cluster=cluster))
 
     def __enter__(self) -> Self:
         return self

@@ -8,6 +8,7 @@ Rules:
   active is remembered.
 * 503, or a redirect to a server that is dead, means that an active is being found: the call is repeated for
   ``PATIENCE`` seconds. Every call may be repeated: a deployment that is asked for twice wants the same policy.
+* Every call names the operator's cluster, so that a server of another one refuses it.
 * If nobody answers there is nothing to wait for: UnreachableError at once, with every server's reason.
 """
 
@@ -21,6 +22,7 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from boardwright.errors import BoardwrightError, FailedError, UnreachableError
+from boardwright.model.api import CLUSTER_HEADER
 
 CONNECT_TIMEOUT = 1.0  # seconds; a control network answers within milliseconds
 READ_TIMEOUT = 10.0  # seconds between two bytes of an answer; a server that hangs longer is left
@@ -69,16 +71,18 @@ class _Waiting(msgspec.Struct, frozen=True):
 
 
 class Servers:
-    """The servers that an operator knows, as base URLs without a slash at the end."""
+    """The servers that an operator knows, as base URLs without a slash at the end; `cluster` is whose they must be."""
 
     def __init__(
         self,
         bases: Sequence[str],
         *,
+        cluster: str = "",
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._bases = list(bases)
+        self._headers = {CLUSTER_HEADER: cluster} if cluster else {}
         self._clock = clock
         self._sleep = sleep
         self._pool = urllib3.PoolManager(num_pools=len(self._bases) + 2, blocksize=BLOCK, retries=False)
@@ -110,14 +114,15 @@ class Servers:
     def ask_at(self, base: str, call: Call) -> Answer:
         """Send `call` to one server and take what it says; raises UnreachableError."""
         body: bytes | BinaryIO | None
-        headers: dict[str, str] = {}
+        headers = dict(self._headers)
         if isinstance(call.body, Upload):
             body = call.body.open()
-            headers = {"Content-Length": str(call.body.size), "Content-Type": "application/octet-stream"}
+            headers["Content-Length"] = str(call.body.size)
+            headers["Content-Type"] = "application/octet-stream"
         else:
             body = call.body
             if body is not None:
-                headers = {"Content-Type": "application/json"}
+                headers["Content-Type"] = "application/json"
         read_timeout = READ_TIMEOUT if call.method == "GET" else CHANGE_TIMEOUT
         try:
             response = self._pool.request(

@@ -18,7 +18,7 @@ from boardwright.server.api import (
     uploads,
 )
 from boardwright.server.api.app import make_app
-from boardwright.server.api.gate import active_only
+from boardwright.server.api.gate import active_only, own_cluster_only
 from boardwright.server.api.metrics import Counted
 from boardwright.server.collector import Collector
 from boardwright.server.deployments import Deployments
@@ -71,6 +71,7 @@ def api(parts: ApiParts) -> Litestar:
             *deployments.routes(parts.deployments),
             *rollouts.routes(parts.watch),
         ],
+        guard=own_cluster_only(parts.cluster),
         gate=active_only(parts.standing, parts.server),
     )
 

@@ -7,7 +7,6 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import msgspec
 import pytest
-from tests.integration.agent.lab import BOARD
 
 from boardwright.errors import FailedError, MalformedError, UnreachableError
 from boardwright.model.plan import BoardPlan
@@ -15,6 +14,7 @@ from boardwright.model.report import BoardReport
 from boardwright.model.software import Target, digest_of
 from boardwright.net import agent_client
 from boardwright.net.agent_client import AgentClient, BusyError
+from tests.integration.agent.lab import BOARD
 
 
 @contextmanager

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.integration.agent.lab import BOARD, LabServer, Software, plan, run_boards_once, run_once, servers
 
 from boardwright.agent.ledger import Ledger
 from boardwright.errors import FailedError, UnreachableError
 from boardwright.model.inventory import Board
 from boardwright.model.report import BoardReport, DeploymentState, GroupReport
 from boardwright.model.software import PIECE_SIZE, HealthSpec, InstallSpec
+from tests.integration.agent.lab import BOARD, LabServer, Software, plan, run_boards_once, run_once, servers
 
 BIG = bytes(range(256)) * 4096 * 12  # 12 MiB: two ranges, twelve pieces
 HEALTHY = b"#!/bin/sh\nexit 0\n"

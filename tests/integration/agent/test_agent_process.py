@@ -11,9 +11,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from tests.integration.agent.lab import CLUSTER, LabServer, Software, plan, servers
 
 from boardwright.model.software import InstallSpec
+from tests.integration.agent.lab import CLUSTER, LabServer, Software, plan, servers
 
 BIG = os.urandom(1024) * 1024 * 24  # 24 MiB: three ranges
 SECONDS = 20.0  # how long a test waits for what must come

@@ -4,8 +4,6 @@ import asyncio
 import random
 from collections.abc import Sequence
 
-from tests.integration.server.processes import ServerCluster
-
 from boardwright.model.inventory import Board
 from boardwright.model.location import Location
 from boardwright.net.multicast import Address, ControlSocket
@@ -13,6 +11,7 @@ from boardwright.protocol.codec import Received, decode
 from boardwright.protocol.messages import Announcement, GroupQuery, Offer
 from boardwright.protocol.requester import Requester
 from boardwright.protocol.timing import RequestTiming
+from tests.integration.server.processes import ServerCluster
 
 
 def board(chassis: int, slot: int, *groups: str) -> Board:

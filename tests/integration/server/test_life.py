@@ -7,12 +7,12 @@ import time
 
 import msgspec
 import urllib3
-from tests.integration.server.asker import board
-from tests.integration.server.processes import ServerCluster, ServerProcess, Software, until
 
 from boardwright.model.api import BoardList, DeploymentRequest, Problem, RolloutList, ServerList
 from boardwright.model.report import DeploymentState, Explanation, GroupReport
 from boardwright.model.software import digest_of
+from tests.integration.server.asker import board
+from tests.integration.server.processes import ServerCluster, ServerProcess, Software, until
 
 
 def problem(answer: urllib3.BaseHTTPResponse) -> Problem:

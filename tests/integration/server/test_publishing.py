@@ -4,12 +4,12 @@ import threading
 
 import msgspec
 import urllib3
-from tests.integration.server.asker import board
-from tests.integration.server.processes import ServerCluster, Software
 
 from boardwright.model.api import DeploymentRequest, Problem, RolloutList, SoftwareList
 from boardwright.model.report import DeploymentState, GroupReport
 from boardwright.model.software import Manifest, digest_of, encode_manifest
+from tests.integration.server.asker import board
+from tests.integration.server.processes import ServerCluster, Software
 
 MIB = 1024 * 1024
 

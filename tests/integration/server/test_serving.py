@@ -4,11 +4,11 @@ import asyncio
 
 import msgspec
 import urllib3
-from tests.integration.server.asker import announcements, ask, board
-from tests.integration.server.processes import ServerCluster, ServerProcess, Software, until
 
 from boardwright.model.api import Deployment, DeploymentRequest
 from boardwright.protocol.messages import Announcement, Holding
+from tests.integration.server.asker import announcements, ask, board
+from tests.integration.server.processes import ServerCluster, ServerProcess, Software, until
 
 
 def blob(server: ServerProcess, sha256: str) -> bytes:

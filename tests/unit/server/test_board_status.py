@@ -1,12 +1,11 @@
 """A board as people see it."""
 
-from tests.unit.server.builders import board, confirmed
-
 from boardwright.model.plan import Plan
 from boardwright.model.software import Target
 from boardwright.server.board_status import board_status, board_statuses
 from boardwright.server.collector import BoardView
 from boardwright.server.mirror import MirrorState
+from tests.unit.server.builders import board, confirmed
 
 PLAN = Plan(2, 1, (Target("platform", "2", "*", "a" * 64),), {"c1s3": (0,)})
 

@@ -1,12 +1,11 @@
 """What boards say: kept in memory, bounded, passed on once."""
 
-from tests.unit.server.builders import board, confirmed, report, request
-
 from boardwright.model.inventory import Board
 from boardwright.model.location import Location
 from boardwright.model.report import DeploymentState, Explanation, GroupReport
 from boardwright.server.collector import LATE_WINDOW, MAX_LOG, Collector
 from boardwright.server.sightings import sighting
+from tests.unit.server.builders import board, confirmed, report, request
 
 
 class Clock:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
-from tests.unit.server.builders import Version, board, fill
 
 from boardwright.errors import BoardwrightError, ConflictError, FailedError, RefusedError, UsageError
 from boardwright.model.api import DeploymentRequest
@@ -17,6 +16,7 @@ from boardwright.state.kv import Transaction
 from boardwright.state.lease import DeposedError
 from boardwright.state.memory_kv import MemoryKV
 from boardwright.state.records import PLAN, POLICY, ROLLOUTS, RolloutRecord
+from tests.unit.server.builders import Version, board, fill
 
 
 class NoWait(Mirror):

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.unit.server.builders import Version, board, confirmed, failed, fill, report
 
 from boardwright.errors import ConflictError
 from boardwright.model.api import DeploymentRequest
@@ -23,6 +22,7 @@ from boardwright.state.kv import EngineError, Transaction
 from boardwright.state.lease import DeposedError
 from boardwright.state.memory_kv import MemoryKV
 from boardwright.state.records import BOARDS
+from tests.unit.server.builders import Version, board, confirmed, failed, fill, report
 
 
 class Bench:

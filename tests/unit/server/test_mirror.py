@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from tests.unit.server.builders import Version, board
-
 from boardwright.model.plan import Plan
 from boardwright.server.facts import encoded
 from boardwright.server.mirror import Mirror, MirrorState
@@ -11,6 +9,7 @@ from boardwright.state.follow import Follower
 from boardwright.state.kv import Change, Entry, Snapshot, Transaction
 from boardwright.state.memory_kv import MemoryKV
 from boardwright.state.records import BOARDS, LEASE, PLAN, LeaseRecord
+from tests.unit.server.builders import Version, board
 
 
 def put(key: str, record: object, revision: int = 1) -> Change:

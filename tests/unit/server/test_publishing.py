@@ -3,8 +3,6 @@
 from pathlib import Path
 
 import pytest
-from tests.unit.server.builders import Version
-from tests.unit.server.test_deployments import NoWait
 
 from boardwright.errors import ConflictError, FailedError, MalformedError, RefusedError
 from boardwright.model.software import encode_manifest
@@ -15,6 +13,8 @@ from boardwright.state.kv import Transaction
 from boardwright.state.lease import DeposedError
 from boardwright.state.memory_kv import MemoryKV
 from boardwright.transfer.store import BlobStore
+from tests.unit.server.builders import Version
+from tests.unit.server.test_deployments import NoWait
 
 
 class Bench:

@@ -4,8 +4,6 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.integration.server.processes import until
-from tests.unit.server.builders import Version
 
 from boardwright.model.location import Tier
 from boardwright.model.plan import Plan
@@ -20,6 +18,8 @@ from boardwright.server.replicator import Replicator, by_need
 from boardwright.state.kv import Change
 from boardwright.state.records import CatalogRecord
 from boardwright.transfer.store import BlobStore
+from tests.integration.server.processes import until
+from tests.unit.server.builders import Version
 
 NOBODY = Choice((), (), "no offer was heard", False)
 SOURCE = Source("c2s1", "2", "1", Tier.ELSEWHERE)

@@ -4,7 +4,6 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.unit.server.builders import Version, board, request
 
 from boardwright.model.inventory import Board
 from boardwright.model.location import Location
@@ -21,6 +20,7 @@ from boardwright.server.mirror import Mirror
 from boardwright.server.responder import Responder
 from boardwright.state.kv import Change
 from boardwright.state.records import PLAN
+from tests.unit.server.builders import Version, board, request
 
 SENDER = ("127.1.1.3", 5000)
 VERSION = Version()

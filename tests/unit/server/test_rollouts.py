@@ -1,7 +1,6 @@
 """How far a rollout is."""
 
 import msgspec
-from tests.unit.server.builders import Version, board, confirmed, failed
 
 from boardwright.model.api import RolloutStatus
 from boardwright.model.inventory import Board
@@ -13,6 +12,7 @@ from boardwright.server.collector import BoardView
 from boardwright.server.mirror import MirrorState
 from boardwright.server.rollouts import SILENT_AFTER, Hearing, ordered, statuses
 from boardwright.state.records import RolloutRecord
+from tests.unit.server.builders import Version, board, confirmed, failed
 
 BOARDS = (board("c1s3"), board("c1s4"), board("c2s3"))
 

@@ -10,13 +10,12 @@ import msgspec
 import pytest
 from litestar import get
 from litestar.testing import TestClient
-from tests.unit.server.builders import board, report
 
 from boardwright.errors import ConflictError, RefusedError, UsageError
-from boardwright.model.api import Problem, ServerStatus
+from boardwright.model.api import CLUSTER_HEADER, Problem, ServerStatus
 from boardwright.model.report import BoardReport
 from boardwright.server.api.app import make_app
-from boardwright.server.api.gate import active_only
+from boardwright.server.api.gate import active_only, own_cluster_only
 from boardwright.server.collector import Collector
 from boardwright.server.courier import Courier
 from boardwright.server.facts import encoded
@@ -25,6 +24,7 @@ from boardwright.server.peers import SILENT_AFTER, Peers
 from boardwright.state.kv import Change, EngineError
 from boardwright.state.lease import DeposedError
 from boardwright.state.records import SERVERS, ServerRecord
+from tests.unit.server.builders import board, report
 
 
 class Standing:
@@ -57,7 +57,10 @@ class TestGate:
         def thing() -> str:
             return "done"
 
-        return TestClient(make_app([], [thing], active_only(standing, "c1s1")), raise_server_exceptions=False)
+        return TestClient(
+            make_app([], [thing], guard=lambda _: None, gate=active_only(standing, "c1s1")),
+            raise_server_exceptions=False,
+        )
 
     def test_the_active_answers_itself(self) -> None:
         standing = Standing()
@@ -82,6 +85,31 @@ class TestGate:
         assert "no quorum" in problem.error
 
 
+def test_a_caller_who_means_another_cluster_is_refused_before_anything_is_done() -> None:
+    done = []
+
+    @get("/v1/any", sync_to_thread=False)
+    def anywhere() -> str:
+        done.append("anywhere")
+        return "done"
+
+    @get("/v1/active", sync_to_thread=False)
+    def active() -> str:
+        done.append("active")
+        return "done"
+
+    app = make_app([anywhere], [active], guard=own_cluster_only("core1"), gate=lambda _: None)
+    with TestClient(app, raise_server_exceptions=False) as client:
+        for path in ("/v1/any", "/v1/active"):
+            answer = client.get(path, headers={CLUSTER_HEADER: "core2"})
+            problem = msgspec.json.decode(answer.content, type=Problem)
+            assert (answer.status_code, problem.exit_code) == (409, 3)
+            assert "'core1', not to 'core2'" in problem.error
+        assert not done
+        assert client.get("/v1/any", headers={CLUSTER_HEADER: "core1"}).text == "done"
+        assert client.get("/v1/active").text == "done"
+
+
 @pytest.mark.parametrize(
     ("error", "status_code", "exit_code"),
     [
@@ -98,7 +126,9 @@ def test_every_error_has_its_status_and_exit_code(error: Exception, status_code:
     def thing() -> str:
         raise error from OSError("the cause")
 
-    with TestClient(make_app([thing], [], lambda _: None), raise_server_exceptions=False) as client:
+    with TestClient(
+        make_app([thing], [], guard=lambda _: None, gate=lambda _: None), raise_server_exceptions=False
+    ) as client:
         answer = client.get("/v1/thing")
     problem = msgspec.json.decode(answer.content, type=Problem)
     assert (answer.status_code, problem.exit_code) == (status_code, exit_code)

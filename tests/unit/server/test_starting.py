@@ -5,7 +5,6 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.integration.server.processes import until
 
 from boardwright.errors import RefusedError, UsageError
 from boardwright.server.data_lock import LOCK_NAME, DataLock
@@ -15,6 +14,7 @@ from boardwright.server.registration import keep_registered, register
 from boardwright.state.kv import KV, EngineError, Transaction
 from boardwright.state.memory_kv import MemoryKV
 from boardwright.state.records import SERVERS, ServerRecord
+from tests.integration.server.processes import until
 
 RECORD = ServerRecord("c1s1", "1", "1", "http://a", "http://b", "0.1.0")
 

@@ -223,9 +223,7 @@ class TestStopping:
 
 
 class TestDisk:
-    def test_m3_space_is_checked_before_the_first_byte(
-        self, store: BlobStore, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_m3_space_is_checked_before_the_first_byte(self, store: BlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
         source = MemorySource("s", DATA)
         monkeypatch.setattr(space, "free_bytes", lambda _: BLOB.size - 1)
         with pytest.raises(FailedError, match=r"needs 21\.0 MB, 21\.0 MB are free on .*store"):

@@ -111,9 +111,7 @@ def test_a_large_blob_with_several_files_is_not_read_as_a_whole(tmp_path: Path) 
     data = some_bytes(6_000_000)
     store = BlobStore(tmp_path / "store")
     store.put(digest_of(data), [data])
-    manifest = version(
-        file("a", data[:10], 0), file("b", data[10:5_500_000], 0, 10), blobs=(blob_of(data),)
-    )
+    manifest = version(file("a", data[:10], 0), file("b", data[10:5_500_000], 0, 10), blobs=(blob_of(data),))
     build_tree(manifest, store, tmp_path / "t")
     assert (tmp_path / "t/a").read_bytes() == data[:10]
     assert (tmp_path / "t/b").read_bytes() == data[10:5_500_000]

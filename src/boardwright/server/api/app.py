@@ -10,14 +10,20 @@ from litestar.openapi.plugins import JsonRenderPlugin
 
 from boardwright import __version__
 from boardwright.errors import BoardwrightError
-from boardwright.server.api.gate import Gate
+from boardwright.server.api.gate import Gate, all_of
 from boardwright.server.api.problems import on_boardwright_error, on_http_error, on_unexpected_error
 
 
-def make_app(everywhere: Sequence[HTTPRouteHandler], on_the_active: Sequence[HTTPRouteHandler], gate: Gate) -> Litestar:
-    """`everywhere` is answered by any server, `on_the_active` goes through the gate first."""
+def make_app(
+    everywhere: Sequence[HTTPRouteHandler], on_the_active: Sequence[HTTPRouteHandler], *, guard: Gate, gate: Gate
+) -> Litestar:
+    """Every call goes through `guard`; those that only the active answers, `on_the_active`, then through `gate`."""
     return Litestar(
-        route_handlers=[*everywhere, Router(path="/", route_handlers=on_the_active, before_request=gate)],
+        route_handlers=[
+            Router(path="/", route_handlers=everywhere, before_request=guard),
+            # The hook of a router takes the place of the one above it.
+            Router(path="/", route_handlers=on_the_active, before_request=all_of(guard, gate)),
+        ],
         exception_handlers={
             BoardwrightError: on_boardwright_error,
             HTTPException: on_http_error,

@@ -2,6 +2,8 @@
 
 A standby answers 307 (RFC 9110 section 15.4.8: same method, same body) to the same path on the active, or 503
 while there is no active. The active stands in the lease record; its URL in its server record.
+
+Whoever names a cluster and reached a server of another one is refused, whatever the call.
 """
 
 from collections.abc import Callable
@@ -10,7 +12,7 @@ from typing import Protocol
 from litestar import Response
 from litestar.response import Redirect
 
-from boardwright.model.api import Problem
+from boardwright.model.api import CLUSTER_HEADER, Problem
 from boardwright.server.api.problems import AnyRequest, problem
 from boardwright.state.records import ServerRecord
 
@@ -48,5 +50,29 @@ def active_only(standing: Standing, own_id: str) -> Gate:
             return problem(503, f"no server is active now{why}", hint, exit_code=4)
         query = request.url.query
         return Redirect(f"{active.api}{request.url.path}{'?' if query else ''}{query}", status_code=307)
+
+    return gate
+
+
+def own_cluster_only(cluster: str) -> Gate:
+    """A ``before_request`` hook that refuses a caller who means another cluster."""
+
+    def gate(request: AnyRequest) -> Response[Problem] | None:
+        meant = request.headers.get(CLUSTER_HEADER)
+        if meant is None or meant == cluster:
+            return None
+        hint = "name the folder of the cluster you mean by --operator, or correct the servers in its operator.toml"
+        return problem(
+            409, f"this server belongs to the cluster {cluster!r}, not to {meant[:200]!r}", hint, exit_code=3
+        )
+
+    return gate
+
+
+def all_of(*gates: Gate) -> Gate:
+    """One hook out of several: the first that answers stops the call."""
+
+    def gate(request: AnyRequest) -> Response[Problem] | Redirect | None:
+        return next((answer for one in gates if (answer := one(request)) is not None), None)
 
     return gate
