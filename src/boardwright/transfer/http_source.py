@@ -16,7 +16,7 @@ from typing import Any
 
 import urllib3
 from urllib3.connection import HTTPConnection
-from urllib3.exceptions import HTTPError, ReadTimeoutError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError
 
 from boardwright.transfer.sources import SourceError
 
@@ -142,8 +142,10 @@ def _cause(error: BaseException, timeout: float) -> str:
     """What happened, in words, without addresses of objects."""
     if isinstance(error, (TimeoutError, ReadTimeoutError)):
         return f"sent nothing for {timeout:g} s"
-    if isinstance(error, urllib3.exceptions.ConnectTimeoutError):
+    if isinstance(error, NewConnectionError):  # before its base class, the timeout of a connect
+        if isinstance(error.__cause__, ConnectionRefusedError):
+            return "refused the connection"
+        return f"cannot be reached ({getattr(error.__cause__, 'strerror', None) or 'no reason given'})"
+    if isinstance(error, ConnectTimeoutError):
         return "did not accept a connection in time"
-    if isinstance(error, (urllib3.exceptions.NewConnectionError, ConnectionRefusedError)):
-        return "refused the connection"
     return f"broke the connection ({type(error).__name__})"
