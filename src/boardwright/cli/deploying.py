@@ -45,13 +45,17 @@ def deploy(  # noqa: PLR0913 - every argument is one word of the command line
         waiting = [change for change in deployment.changes if change.reason]
         output.say(deployment.rollout)
         output.note(
-            f"{group} {version}: {len(deployment.changes) - len(waiting)} boards change"
+            f"{group} {version}: {_changing(len(deployment.changes) - len(waiting))}"
             f" with plan generation {deployment.generation}"
         )
         for change in waiting:
             output.note(f"{change.board} does not change: {change.reason}")
         if watching:
             watch(client, deployment.rollout)
+
+
+def _changing(boards: int) -> str:
+    return "1 board changes" if boards == 1 else f"{boards} boards change"
 
 
 def _show_changes(deployment: Deployment, form: Format) -> None:

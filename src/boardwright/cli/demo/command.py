@@ -76,8 +76,8 @@ def _run(cluster: DemoCluster, path: Path | None, rate: int) -> Report:
     first = software.first_version(path, workdir)
     space.check(cluster.directory, _needed(cluster.place, first.manifest.size))
     cluster.prepare()
-    servers = load_operator(cluster.operator).servers
-    with ApiClient.of(servers) as client, view() as seen:
+    operator = load_operator(cluster.operator)
+    with ApiClient.of(operator.servers, operator.cluster) as client, view() as seen:
         told = Story(cluster, client, seen, rate).tell(first, workdir)
     shutil.rmtree(workdir)
     return told

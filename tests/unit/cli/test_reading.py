@@ -1,0 +1,143 @@
+"""The commands that look: tables for people, the documented JSON for programs."""
+
+import msgspec
+import pytest
+
+from boardwright.cli import output
+from boardwright.model.api import BoardList, BoardStatus
+from tests.unit.cli.conftest import DOWNLOADING, Command, FakeCluster, rollout
+
+
+def test_boards_json_has_the_documented_shape(command: Command) -> None:
+    assert command("boards", "-o", "json").json == {
+        "boards": [
+            {
+                "id": "c1s3",
+                "chassis": "1",
+                "slot": "3",
+                "type": "lc",
+                "generation": 2,
+                "seen": 0.5,
+                "groups": {
+                    "platform": {
+                        "version": "1.0",
+                        "wanted": "2.0",
+                        "state": "downloading",
+                        "reason": "",
+                        "server": {"id": "c1s1", "chassis": "1", "slot": "1", "tier": "same-chassis"},
+                        "bytes": {"same-board": 0, "same-chassis": 500, "elsewhere": 0},
+                        "total": 1000,
+                        "failovers": 1,
+                        "seconds": 1.5,
+                        "log": "",
+                    }
+                },
+            }
+        ]
+    }
+
+
+def test_servers_json_has_the_documented_shape(command: Command) -> None:
+    found = command("servers", "-o", "json").json
+    assert isinstance(found, dict)
+    assert found["servers"][0] == {
+        "id": "c1s1",
+        "chassis": "1",
+        "slot": "1",
+        "role": "active",
+        "health": "healthy",
+        "epoch": 3,
+        "generation": 2,
+        "versions": ["platform 2.0 *"],
+        "bytes_served": 134217728,
+    }
+
+
+def test_boards_say_place_versions_state_progress_and_source(command: Command) -> None:
+    header, line = command("boards").out.splitlines()
+    assert header.split()[:4] == ["board", "chassis", "slot", "type"]
+    for word in ("c1s3", "1.0", "2.0", "downloading", "50 %", "c1s1 (same-chassis)", "0 s ago"):
+        assert word in line
+
+
+def test_a_board_that_was_never_heard_has_a_line_too(command: Command, cluster: FakeCluster) -> None:
+    cluster.board_list = BoardList((BoardStatus("c9s9", "9", "9", "lc", 0, None, {}),))
+    line = command("boards").out.splitlines()[1]
+    assert "c9s9" in line
+    assert "never" in line
+
+
+def test_a_reason_is_not_cut_off_in_a_pipe(command: Command, cluster: FakeCluster) -> None:
+    reason = "the health check said no, " * 20
+    group = msgspec.structs.replace(DOWNLOADING, reason=reason.strip())
+    cluster.board_list = BoardList((BoardStatus("c1s3", "1", "3", "lc", 2, 0.5, {"platform": group}),))
+    assert reason.strip() in command("boards").out
+
+
+def test_an_empty_answer_is_said_beside_stdout(command: Command) -> None:
+    ended = command("software")
+    assert (ended.code, ended.out) == (0, "")
+    assert "nothing has been published" in ended.err
+
+
+def test_explain_prints_offers_by_rank_with_tier_load_and_reason(command: Command) -> None:
+    reason, header, first, second = command("explain", "c1s3").out.splitlines()
+    assert reason.startswith("c1s3, platform (manifest abababababab): c1s1: nearest")
+    assert header.split()[0] == "rank"
+    assert first.split()[:7] == ["1", "c1s1", "1", "1", "same-chassis", "25", "%"]
+    assert "same-chassis, the nearest with room" in first
+    assert second.split()[:5] == ["2", "c2s1", "2", "1", "elsewhere"]
+
+
+def test_explain_json_names_the_board(command: Command) -> None:
+    found = command("explain", "c1s3", "-o", "json").json
+    assert isinstance(found, dict)
+    assert found["board"] == "c1s3"
+    assert found["explanations"][0]["offers"][0]["source"]["tier"] == "elsewhere"
+
+
+def test_status_counts_and_names_what_is_wrong(command: Command) -> None:
+    ended = command("status")
+    assert ended.code == 0
+    assert "cluster lab, plan generation 2" in ended.out
+    assert "active c1s1" in ended.out
+    assert "c2s1 is silent" in ended.out
+    assert "1 downloading" in ended.out
+
+
+def test_status_fails_when_no_changes_are_taken(command: Command, cluster: FakeCluster) -> None:
+    cluster.engine = "the database is locked"
+    ended = command("status")
+    assert ended.code == 1
+    assert "the database is locked" in ended.err
+
+
+def test_a_rollout_shows_why_boards_failed(command: Command, cluster: FakeCluster) -> None:
+    cluster.rollout_answers = [rollout("failed", 1, 1, {"c1s3": "health check exited with 3"})]
+    shown = command("rollout", "show", "r1").out
+    assert "c1s3: health check exited with 3" in shown
+    listed = command("rollout", "list", "-o", "json").json
+    assert isinstance(listed, dict)
+    assert listed["rollouts"][0]["state"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"), [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (134_217_728, "134 MB"), (2.5e13, "25.0 TB")]
+)
+def test_bytes_are_written_for_people(amount: float, text: str) -> None:
+    assert output.size(amount) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, "never"),
+        (0.4, "0 s ago"),
+        (119, "119 s ago"),
+        (600, "10 min ago"),
+        (86_400, "24 h ago"),
+        (1e6, "12 d ago"),
+    ],
+)
+def test_ages_are_written_for_people(seconds: float | None, text: str) -> None:
+    assert output.ago(seconds) == text

@@ -1,0 +1,138 @@
+"""How commands find the active among the servers that they know."""
+
+import io
+from collections.abc import Iterator
+
+import pytest
+
+from boardwright.errors import FailedError, UnreachableError
+from boardwright.net.servers import PATIENCE, Call, Servers, Upload
+from tests.unit.net.fake_servers import Reply, fake_servers
+
+DEAD = "http://127.0.0.1:1"  # nobody may listen on the port of tcpmux without being root
+GET = Call("GET", "/v1/boards")
+
+
+class Time:
+    """A clock that only sleeping moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def clock(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+def fine(method: str, path: str, body: bytes) -> Reply:
+    return 200, {}, b"here"
+
+
+def busy(method: str, path: str, body: bytes) -> Reply:
+    return 503, {}, b"nobody is active"
+
+
+def servers_of(time: Time, *bases: str) -> Servers:
+    return Servers(bases, clock=time.clock, sleep=time.sleep)
+
+
+def test_a_dead_server_is_passed_over_and_not_tried_first_again(time: Time) -> None:
+    with fake_servers(fine) as [server]:
+        servers = servers_of(time, DEAD, server.base)
+        assert servers.ask(GET).data == b"here"
+        assert [answer.base for answer in servers.ask_any(GET)] == [server.base]
+        assert servers.ask(GET).base == server.base
+        servers.close()
+    assert time.now == 0.0
+
+
+def test_nobody_answers_is_said_at_once_with_every_reason(time: Time) -> None:
+    other = "http://127.0.0.1:2"
+    with pytest.raises(UnreachableError, match="no server of the cluster answered") as caught:
+        servers_of(time, DEAD, other).ask(GET)
+    assert isinstance(caught.value.__cause__, ExceptionGroup)
+    assert [DEAD in str(caught.value.__cause__.exceptions[0]), other in str(caught.value.__cause__.exceptions[1])] == [
+        True,
+        True,
+    ]
+    assert time.now == 0.0
+
+
+def test_a_standby_sends_us_to_the_active_with_the_same_body_and_it_is_remembered(time: Time) -> None:
+    with fake_servers(fine) as [active]:
+
+        def standby(method: str, path: str, body: bytes) -> Reply:
+            return 307, {"Location": f"{active.base}{path}"}, b""
+
+        with fake_servers(standby) as [other]:
+            servers = servers_of(time, other.base)
+            sent = Call("POST", "/v1/deployments", b'{"group":"platform"}')
+            assert servers.ask(sent).base == active.base
+            assert servers.ask(GET).base == active.base
+            assert active.asked == [("POST", "/v1/deployments", sent.body), ("GET", "/v1/boards", b"")]
+            assert len(other.asked) == 1
+            servers.close()
+
+
+def test_while_an_active_is_being_found_the_call_is_repeated(time: Time) -> None:
+    replies: Iterator[Reply] = iter([(503, {}, b"wait"), (503, {}, b"wait"), (200, {}, b"here")])
+    with fake_servers(lambda *_: next(replies)) as [server]:
+        servers = servers_of(time, server.base)
+        assert servers.ask(GET).data == b"here"
+        servers.close()
+    assert 0 < time.now < PATIENCE
+
+
+def test_without_an_active_the_last_refusal_is_what_we_get(time: Time) -> None:
+    with fake_servers(busy, busy) as [one, two]:
+        servers = servers_of(time, one.base, two.base)
+        answer = servers.ask(GET)
+        servers.close()
+    assert (answer.status, answer.data) == (503, b"nobody is active")
+    assert time.now >= PATIENCE
+
+
+def test_a_redirect_to_a_dead_active_is_waited_out_and_then_said(time: Time) -> None:
+    with fake_servers(lambda *_: (307, {"Location": f"{DEAD}/v1/boards"}, b"")) as [standby]:
+        servers = servers_of(time, standby.base)
+        with pytest.raises(FailedError, match="no active server was found") as caught:
+            servers.ask(GET)
+        servers.close()
+    assert f"{standby.base} says that {DEAD} is active" in str(caught.value.__cause__)
+
+
+def test_servers_that_send_each_other_round_are_not_followed_for_ever(time: Time) -> None:
+    base: list[str] = []
+    with fake_servers(lambda *_: (307, {"Location": f"{base[0]}/v1/boards"}, b"")) as [confused]:
+        base.append(confused.base)
+        servers = servers_of(time, confused.base)
+        with pytest.raises(FailedError) as caught:
+            servers.ask(GET)
+        servers.close()
+    assert "in circles" in str(caught.value.__cause__)
+
+
+def test_an_upload_streams_its_file_and_starts_anew_at_the_next_server(time: Time) -> None:
+    content = bytes(range(256)) * 20_000
+    opened: list[io.BytesIO] = []
+
+    def open_again() -> io.BytesIO:
+        opened.append(io.BytesIO(content))
+        return opened[-1]
+
+    with fake_servers(fine) as [active]:
+        redirect = {"Location": f"{active.base}/v1/blobs/0"}
+        with fake_servers(lambda *_: (307, redirect, b"")) as [standby]:
+            servers = servers_of(time, standby.base)
+            servers.ask(Call("PUT", "/v1/blobs/0", Upload(open_again, len(content))))
+            servers.close()
+        assert active.asked[0][2] == content
+    assert len(opened) == 2
+    assert all(file.closed for file in opened)
