@@ -225,6 +225,10 @@ class _Worker(threading.Thread):
             fetch.fail(failure)
         except BoardwrightError as error:
             fetch.fail(error)
+        except Exception as error:  # noqa: BLE001 - a fault in a thread must end the fetch, not hang it
+            failure = FailedError("the download broke off by a fault of its own")
+            failure.__cause__ = error
+            fetch.fail(failure)
 
     def abort(self, older_than: float | None = None) -> None:
         """Break off the read that is under way, if its piece was begun before `older_than`; from any thread."""

@@ -34,11 +34,17 @@ class HttpSource:
         self.url = url
         self._connect_timeout = connect_timeout
         self._headers = {"Boardwright-Board": board, "Accept-Encoding": "identity", "User-Agent": "boardwright"}
-        self._pool = urllib3.connection_from_url(url, maxsize=CONNECTIONS, block=False, retries=False)
-        self._prefix = urllib3.util.parse_url(url).path or ""
+        self._prefix = ""
+        self._pool: urllib3.HTTPConnectionPool | None = None
+        # A URL comes from the network: a bad one is a bad source when it is asked, no reason to fall over now.
+        with contextlib.suppress(HTTPError, ValueError):
+            self._prefix = urllib3.util.parse_url(url).path or ""
+            self._pool = urllib3.connection_from_url(url, maxsize=CONNECTIONS, block=False, retries=False)
 
     def open_range(self, sha256: str, start: int, length: int, timeout: float) -> "HttpRange":
         """Ask for a range; raises SourceError with a sentence that names the status or the cause."""
+        if self._pool is None:
+            raise SourceError(f"{self.url[:200]!r} is no URL of a blob port", wait=None)
         headers = {**self._headers, "Range": f"bytes={start}-{start + length - 1}"}
         try:
             response = self._pool.urlopen(
@@ -60,7 +66,8 @@ class HttpSource:
             raise
 
     def close(self) -> None:
-        self._pool.close()
+        if self._pool is not None:
+            self._pool.close()
 
 
 class HttpRange:

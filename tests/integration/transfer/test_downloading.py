@@ -139,6 +139,15 @@ def test_every_server_and_its_fault_is_named(run: Callable[..., FetchResult], tm
     assert f"1: {empty.url} has no blob" in str(caught.value)
 
 
+@pytest.mark.parametrize("url", ["", "nonsense", "ftp://127.0.0.1", "http://[::1", "http://127.0.0.1:99999"])
+def test_a_source_with_a_bad_url_is_only_a_bad_source(
+    run: Callable[..., FetchResult], service: RunningService, blob: BlobRef, url: str
+) -> None:
+    recorder = Recorder()
+    assert run(url, service.url, observer=recorder).bytes == {"1": blob.size}
+    assert recorder.left[0][0] == "0"
+
+
 class BadHandler(http.server.BaseHTTPRequestHandler):
     """A server that breaks a rule, chosen by `fault`."""
 

@@ -193,6 +193,17 @@ class TestNobodyLeft:
         busy.before_open = full
         assert fetch([BLOB], SourceList([busy]), store, limits=FetchLimits(give_up=0.0)).complete
 
+    def test_a_fault_in_a_worker_ends_the_fetch(self, store: BlobStore) -> None:
+        source = MemorySource("s", DATA)
+
+        def fault(_: int) -> None:
+            raise ZeroDivisionError
+
+        source.before_open = fault
+        with pytest.raises(FailedError, match="fault of its own") as caught:
+            fetch([BLOB], SourceList([source]), store)
+        assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
 
 class TestStopping:
     def test_a_stopped_fetch_keeps_what_it_verified(self, store: BlobStore) -> None:
