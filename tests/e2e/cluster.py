@@ -64,7 +64,9 @@ class Cluster:
         assert done.returncode == 0, done.stderr
 
     def run(self, *arguments: str, operator: bool = True) -> subprocess.CompletedProcess[str]:
-        command = [str(BIN / "boardwright"), *arguments]
+        return self.execute([str(BIN / "boardwright"), *arguments], operator=operator)
+
+    def execute(self, command: Sequence[str], *, operator: bool) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "HOME": str(self.directory)}
         if operator:
             environment["BOARDWRIGHT_OPERATOR"] = str(self.directory / "out" / "operator")
@@ -77,10 +79,9 @@ class Cluster:
 
     def start(self, program: str, board: str) -> subprocess.Popen[bytes]:
         """Start ``boardwright server`` or ``boardwright agent`` of a board from its folder."""
-        config = self.directory / "out" / board / f"{program}.toml"
         log = (self.directory / f"{program}-{board}.log").open("ab")
         process = subprocess.Popen(
-            [str(BIN / "boardwright"), program, "--config", str(config)],
+            self.command(program, board),
             stdout=log,
             stderr=log,
             stdin=subprocess.DEVNULL,
@@ -88,6 +89,10 @@ class Cluster:
         log.close()
         self.processes[f"{program}-{board}"] = process
         return process
+
+    def command(self, program: str, board: str) -> list[str]:
+        config = self.directory / "out" / board / f"{program}.toml"
+        return [str(BIN / "boardwright"), program, "--config", str(config)]
 
     def start_servers(self, *boards: str) -> None:
         for board in boards:
