@@ -133,6 +133,11 @@ class Station:
         """From a worker thread."""
         self._in_loop(lambda: self.driver.happened(group, event, time.monotonic()))
 
+    def told(self, generation: int) -> None:
+        """From the postman's thread: a server knows this generation."""
+        if generation > self.driver.generation:
+            self._in_loop(lambda: self.driver.announced(generation, time.monotonic()))
+
     def _in_loop(self, call: Callable[[], None]) -> None:
         def take() -> None:
             if not self._ended:
@@ -174,7 +179,7 @@ class Agent:
         With `once` raises FailedError if a board does not, UnreachableError if no server answered.
         """
         client = AgentClient(self._boards[0].board.id)
-        postman = Postman(client)
+        postman = Postman(client, self._told)
         self._stations = [Station(settings, self._environ, postman) for settings in self._boards]
         try:
             for station in self._stations:
@@ -187,6 +192,10 @@ class Agent:
             postman.close(LET_GO)
             for station in self._stations:
                 station.close()
+
+    def _told(self, generation: int) -> None:
+        for station in self._stations:
+            station.told(generation)
 
     async def _until(self, stop: asyncio.Event, once: bool) -> None:
         begun = time.monotonic()

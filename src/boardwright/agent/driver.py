@@ -100,9 +100,7 @@ class BoardDriver:
     def hear(self, message: Offer | Announcement, now: float) -> None:
         """An offer or an announcement of this cluster."""
         if isinstance(message, Announcement):
-            if message.generation > max(self.generation, self._announced):
-                self._announced = message.generation
-                self.asking.announced(now)
+            self.announced(message.generation, now)
             return
         if not self.asking.hear(message, now):
             return
@@ -111,6 +109,12 @@ class BoardDriver:
             manifest = bytes.fromhex(download.target.manifest)
             for candidate in choose(self.board, (message,), group, manifest, patience=False).ranking:
                 download.join(candidate)
+
+    def announced(self, generation: int, now: float) -> None:
+        """A server says, by multicast or when it took a report, that there is a plan of this generation."""
+        if generation > max(self.generation, self._announced):
+            self._announced = generation
+            self.asking.announced(now)
 
     def planned(self, plan: BoardPlan | None, problems: Sequence[str], now: float) -> None:
         """The answer to ``Outside.refresh``; no plan: `problems` say why, one sentence per server."""

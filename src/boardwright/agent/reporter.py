@@ -117,9 +117,13 @@ def _reason(driver: BoardDriver, deployment: Deployment) -> str:
 
 
 class Postman:
-    """Delivers reports of all boards of the process from a thread of its own."""
+    """Delivers reports of all boards of the process from a thread of its own.
 
-    def __init__(self, client: AgentClient) -> None:
+    `told` is called in that thread with the generation of the plan that the server has who took them.
+    """
+
+    def __init__(self, client: AgentClient, told: Callable[[int], None] = lambda generation: None) -> None:
+        self._told = told
         self._client = client
         self._worker = Worker("reports")
         self._lock = threading.Lock()
@@ -155,11 +159,12 @@ class Postman:
             if api is None:
                 continue
             try:
-                self._client.report(api, tuple(reports.values()))
+                generation = self._client.report(api, tuple(reports.values()))
             except BoardwrightError as error:
                 _log.debug("report not taken", api=api, error=str(error))
                 continue
             self._good = api
+            self._told(generation)
             return
         self._good = None
         with self._lock:

@@ -8,7 +8,7 @@ method path                               body                         answer
 ====== ================================== ============================ ==========================================
 GET    /v1/health                                                      Health (any server, engine up or down)
 GET    /v1/plan/boards/ID                                              BoardPlan (any server, from its own disk)
-POST   /v1/reports                        list of BoardReport          202 (any server passes them to the active)
+POST   /v1/reports                        list of BoardReport          202 ReportsTaken (passed on to the active)
 GET    /v1/boards, /v1/boards/ID                                       BoardList (one board: list of one, or 404)
 GET    /v1/boards/ID/explanations                                      list of Explanation
 GET    /v1/servers                                                     ServerList
@@ -33,6 +33,12 @@ import msgspec
 from boardwright.model.report import GroupReport
 
 CLUSTER_HEADER = "Boardwright-Cluster"
+
+
+class ReportsTaken(msgspec.Struct, frozen=True):
+    """The generation of the plan that the server knows: a board with an older one has missed an announcement."""
+
+    generation: int = 0
 
 
 class Problem(msgspec.Struct, frozen=True):

@@ -16,7 +16,7 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from boardwright.errors import FailedError, MalformedError, UnreachableError
-from boardwright.model.api import Problem
+from boardwright.model.api import Problem, ReportsTaken
 from boardwright.model.plan import BoardPlan
 from boardwright.model.report import BoardReport
 from boardwright.model.software import MAX_MANIFEST_BYTES, digest_of
@@ -64,11 +64,15 @@ class AgentClient:
             raise MalformedError(f"{blobs} sent other bytes than the manifest {digest}")
         return data
 
-    def report(self, api: str, reports: Sequence[BoardReport]) -> None:
-        """POST reports; raises UnreachableError, FailedError."""
+    def report(self, api: str, reports: Sequence[BoardReport]) -> int:
+        """POST reports; the generation of the server's plan, or 0. Raises UnreachableError, FailedError."""
         body = msgspec.json.encode(reports)
         headers = {**self._pool.headers, "Content-Type": "application/json"}
-        self._call("POST", f"{api}/v1/reports", MAX_PROBLEM_BYTES, body, headers)
+        data = self._call("POST", f"{api}/v1/reports", MAX_PROBLEM_BYTES, body, headers)
+        try:
+            return msgspec.json.decode(data, type=ReportsTaken).generation
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return 0  # the reports were taken; what a server says beside that is no reason to send them again
 
     def close(self) -> None:
         self._pool.clear()

@@ -59,7 +59,7 @@ def api(parts: ApiParts) -> Litestar:
         everywhere=[
             *health.routes(parts.server, parts.cluster, parts.blobs_url, parts.mirror, parts.standing),
             *plan.routes(parts.mirror),
-            *reports.routes(parts.collector),
+            *reports.routes(parts.collector, parts.mirror),
             *servers.status_routes(parts.peers),
             *metrics.routes(_counted(parts)),
         ],

@@ -67,6 +67,16 @@ def test_posts_reports(client: AgentClient) -> None:
     assert msgspec.json.decode(posted[0], type=list[BoardReport]) == [report]
 
 
+@pytest.mark.parametrize(
+    ("body", "generation"), [(b'{"generation":9,"more":1}', 9), (b"", 0), (b"null", 0), (b'{"generation":"x"}', 0)]
+)
+def test_a_server_that_took_reports_says_its_generation_or_nothing(
+    client: AgentClient, body: bytes, generation: int
+) -> None:
+    with answers(202, body) as (url, _):
+        assert client.report(url, [BoardReport(BOARD, 7, 1)]) == generation
+
+
 def test_takes_a_manifest_only_with_the_bytes_that_its_digest_is_of(client: AgentClient) -> None:
     with answers(200, b"manifest") as (url, _):
         assert client.manifest(url, digest_of(b"manifest")) == b"manifest"

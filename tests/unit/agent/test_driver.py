@@ -423,6 +423,27 @@ class TestALateBoard:
         assert len(world.requests) == before
 
 
+class TestALostAnnouncement:
+    def test_is_made_good_by_the_next_report(self, world: World) -> None:
+        world.deploy(1, P1)
+        assert world.run(10, lambda: world.confirmed(P1))
+        world.deploy(2, P2)  # nobody announces it to this board
+        assert not world.run(20, lambda: world.confirmed(P2))
+        world.driver.announced(2, world.now)
+        assert world.run(5, lambda: world.confirmed(P2))
+
+    def test_of_a_plan_that_nobody_has_makes_nobody_ask_for_ever(self, world: World) -> None:
+        world.deploy(1, P1)
+        assert world.run(10, lambda: world.confirmed(P1))
+        for _ in range(100):
+            world.driver.announced(99, world.now)
+            world.run(1)
+        before = len(world.requests)
+        world.driver.announced(99, world.now)
+        world.run(100)
+        assert len(world.requests) == before
+
+
 class TestReports:
     def test_go_out_at_every_change_and_as_heartbeats(self, world: World) -> None:
         world.deploy(1, P1)

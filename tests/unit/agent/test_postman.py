@@ -24,12 +24,13 @@ class Client:
         self.gate = threading.Event()
         self.gate.set()
 
-    def report(self, api: str, reports: Sequence[BoardReport]) -> None:
+    def report(self, api: str, reports: Sequence[BoardReport]) -> int:
         self.gate.wait(10)
         self.asked.append(api)
         if api in self.down:
             raise UnreachableError(f"{api} cannot be reached")
         self.taken.append((api, tuple(reports)))
+        return 7
 
 
 def report(sequence: int, board: Board = BOARD) -> BoardReport:
@@ -46,6 +47,14 @@ def test_a_report_goes_to_one_server() -> None:
     postman.post(report(1), apis)
     postman.close(5)
     assert client.taken == [("a", (report(1),))]
+
+
+def test_the_generation_that_the_server_knows_is_told() -> None:
+    told: list[int] = []
+    postman = Postman(Client(), told.append)  # type: ignore[arg-type]
+    postman.post(report(1), apis)
+    postman.close(5)
+    assert told == [7]
 
 
 def test_a_server_that_does_not_take_it_is_left_for_the_next_which_is_then_kept() -> None:

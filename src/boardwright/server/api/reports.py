@@ -1,19 +1,25 @@
-"""POST /v1/reports: boards report to any server, servers pass on to the active."""
+"""POST /v1/reports: boards report to any server, servers pass on to the active.
+
+The answer says how new this server's plan is, so that a board that missed the announcement asks within a heartbeat.
+"""
 
 from litestar import post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import Parameter
 
+from boardwright.model.api import ReportsTaken
 from boardwright.model.report import BoardReport
 from boardwright.server.collector import Collector
+from boardwright.server.mirror import Mirror
 
 MAX_BODY = 8 * 1024 * 1024  # a batch of 250 reports with the longest explanations and logs that are kept
 
 
-def routes(collector: Collector) -> list[HTTPRouteHandler]:
+def routes(collector: Collector, mirror: Mirror) -> list[HTTPRouteHandler]:
     @post("/v1/reports", status_code=202, request_max_body_size=MAX_BODY, sync_to_thread=False)
-    def reports(data: list[BoardReport], passed_on: bool = Parameter(query="passed-on", default=False)) -> None:
+    def reports(data: list[BoardReport], passed_on: bool = Parameter(query="passed-on", default=False)) -> ReportsTaken:
         """`passed-on`: another server sent them, so that they are not passed on again."""
         collector.take(data, passed_on=passed_on)
+        return ReportsTaken(mirror.state.plan.generation)
 
     return [reports]
