@@ -12,7 +12,7 @@ import pytest
 from boardwright.cli.init import init
 from boardwright.config import load_agent, load_inventory, load_operator, load_server
 from boardwright.model.api import BoardList, ServerList, SoftwareList
-from boardwright.model.report import DeploymentState, Explanation
+from boardwright.model.report import BoardReport, DeploymentState, Explanation
 from boardwright.model.software import PIECE_SIZE, RANGE_SIZE, HealthSpec, InstallSpec, Manifest
 from boardwright.protocol.messages import MAX_DATAGRAM, Announcement, GroupOffer, GroupQuery, Holding, Offer, Request
 
@@ -106,6 +106,10 @@ class TestTheProtocolsTables:
         assert f"({RANGE_SIZE:,} bytes)" in text
         for holding in Holding:
             assert re.search(rf"\b{holding.value} (a )?{holding.name.lower()}\b", text)
+
+    def test_the_example_of_a_report_is_one(self) -> None:
+        (report,) = msgspec.convert(json.loads(fenced(DOCS / "protocol.md", "json")[1]), list[BoardReport])
+        assert report.groups["platform"].state is DeploymentState.CONFIRMED
 
 
 class TestTheJson:
