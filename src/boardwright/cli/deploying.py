@@ -11,6 +11,8 @@ from boardwright.cli.watching import watch
 from boardwright.model.api import Deployment, DeploymentRequest
 from boardwright.model.policy import parse_selector
 
+MAX_WAITING = 20  # lines of boards that do not change
+
 ToOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -32,36 +34,42 @@ def deploy(  # noqa: PLR0913 - every argument is one word of the command line
     operator: OperatorOption = None,
     form: FormatOption = Format.TABLE,
 ) -> None:
-    """Let boards run a version; prints the rollout's id."""
+    """Let boards run a version; prints the rollout's id, with -o json all that changes."""
     selectors = tuple(to or ())
     for selector in selectors:
         parse_selector(selector)  # wrong words are said before anybody is asked
     request = DeploymentRequest(group, version, selectors, strategy, dry_run)
     with connect(context, operator) as client:
         deployment = client.deploy(request)
-        if dry_run or deployment.rollout is None:
-            _show_changes(deployment, form)
-            return
-        waiting = [change for change in deployment.changes if change.reason]
-        output.say(deployment.rollout)
-        output.note(
-            f"{group} {version}: {_changing(len(deployment.changes) - len(waiting))}"
-            f" with plan generation {deployment.generation}"
-        )
-        for change in waiting:
-            output.note(f"{change.board} does not change: {change.reason}")
-        if watching:
-            watch(client, deployment.rollout)
+        if form is Format.JSON:
+            output.show_json(deployment)
+        elif deployment.rollout is None:
+            _show_changes(deployment)
+        else:
+            output.say(deployment.rollout)
+        if deployment.rollout is not None:
+            _tell(request, deployment)
+            if watching:
+                watch(client, deployment.rollout)
+
+
+def _tell(request: DeploymentRequest, deployment: Deployment) -> None:
+    """What was begun, on stderr: how many boards change, and which do not and why."""
+    waiting = [change for change in deployment.changes if change.reason]
+    changing = {change.board for change in deployment.changes if not change.reason}
+    told = _changing(len(changing)) if changing else "no board changes, those that can run it have or get it already"
+    output.note(f"{request.group} {request.version}: {told} with plan generation {deployment.generation}")
+    for change in waiting[:MAX_WAITING]:
+        output.note(f"{change.board} does not change: {change.reason}")
+    if len(waiting) > MAX_WAITING:
+        output.note(f"{len(waiting) - MAX_WAITING} boards more do not change; --dry-run lists all of them")
 
 
 def _changing(boards: int) -> str:
     return "1 board changes" if boards == 1 else f"{boards} boards change"
 
 
-def _show_changes(deployment: Deployment, form: Format) -> None:
-    if form is Format.JSON:
-        output.show_json(deployment)
-        return
+def _show_changes(deployment: Deployment) -> None:
     output.show_table(
         ("board", "group", "before", "after", "reason"),
         (

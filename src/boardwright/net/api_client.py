@@ -15,7 +15,6 @@ import msgspec
 from boardwright.errors import BoardwrightError, FailedError, MalformedError, RefusedError, UnreachableError, UsageError
 from boardwright.model.api import (
     BoardList,
-    BoardStatus,
     Deployment,
     DeploymentRequest,
     Health,
@@ -25,7 +24,6 @@ from boardwright.model.api import (
     SoftwareList,
     VersionSummary,
 )
-from boardwright.model.location import Tier
 from boardwright.model.report import Explanation
 from boardwright.model.software import Manifest, decode_manifest, digest_of
 from boardwright.net.servers import Answer, Call, Servers, Upload
@@ -70,9 +68,8 @@ class ApiClient:
         return _decode(answer, call, Health)
 
     def boards(self, board: str | None = None) -> BoardList:
-        """Every board, or one, with all tiers counted; FailedError if it does not exist."""
-        found = self._get(_below("/v1/boards", board), BoardList)
-        return BoardList(tuple(_with_all_tiers(status) for status in found.boards))
+        """Every board, or one; FailedError if it does not exist."""
+        return self._get(_below("/v1/boards", board), BoardList)
 
     def explanations(self, board: str) -> list[Explanation]:
         """Why the board chose as it did, by group."""
@@ -158,15 +155,6 @@ class _Counting(io.RawIOBase):
     def close(self) -> None:
         self._file.close()
         super().close()
-
-
-def _with_all_tiers(board: BoardStatus) -> BoardStatus:
-    """The same with a zero for every tier that sent nothing, which reports leave out."""
-    nothing = dict.fromkeys(Tier, 0)
-    groups = {
-        name: msgspec.structs.replace(group, bytes={**nothing, **group.bytes}) for name, group in board.groups.items()
-    }
-    return msgspec.structs.replace(board, groups=groups)
 
 
 def _below(path: str, name: str | None) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from boardwright.model.api import BoardStatus
+from boardwright.model.location import Tier
 from boardwright.model.report import GroupReport
 from boardwright.server.collector import BoardView
 from boardwright.server.mirror import MirrorState
@@ -18,13 +19,20 @@ def board_statuses(state: MirrorState, views: Mapping[str, BoardView]) -> tuple[
 
 
 def board_status(board: str, state: MirrorState, view: BoardView | None) -> BoardStatus | None:
-    """One board, or None if nobody knows it. `wanted` is what the newest plan says, heard or not by the board."""
+    """One board, or None if nobody knows it. `wanted` is what the newest plan says, heard or not by the board.
+
+    Every tier is counted, those that sent nothing as 0.
+    """
     facts = state.boards.get(board) or (None if view is None else view.board)
     if facts is None:
         return None
     groups = {} if view is None else dict(view.groups)
     for group, target in state.plan.for_board(board).groups.items():
         groups[group] = msgspec.structs.replace(groups.get(group, GroupReport()), wanted=target.version)
+    nothing = dict.fromkeys(Tier, 0)
+    groups = {
+        group: msgspec.structs.replace(report, bytes={**nothing, **report.bytes}) for group, report in groups.items()
+    }
     return BoardStatus(
         id=facts.id,
         chassis=facts.location.chassis,

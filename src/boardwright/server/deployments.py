@@ -5,11 +5,13 @@ Rules:
 * What cannot be meant is refused before anything is read: another strategy than "all-at-once" (this release has no
   other), the deployment group (`upgrade` does that), a selector that cannot be read.
 * A group or version that is not published, and a selector that matches no board, are errors that name what there is.
+* A board that is meant and cannot take the version stays as it is, with its reason in the answer; what it needs may
+  come later, then it follows. A version that none of the boards that are meant can take is an error with the reasons.
 * A dry run goes the same way and stops before the commit.
 * A commit that lost against another change is decided anew from a new reading, a few times.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from boardwright.errors import ConflictError, FailedError, RefusedError
 from boardwright.model.api import Deployment, DeploymentRequest, PlanChange
@@ -58,6 +60,7 @@ class Deployments:
         _check_matches(facts, assignment)
         policy = facts.policy.assign(assignment)
         proposal = propose(facts, policy)
+        _check_taken(facts, assignment, proposal)
         generation = facts.plan.generation if proposal.plan is None else proposal.plan.generation
         if request.dry_run:
             return Deployment(None, generation, _changes(facts, assignment, proposal))
@@ -113,27 +116,59 @@ def _check_matches(facts: Facts, assignment: Assignment) -> None:
             raise FailedError(f"selector {str(selector)!r} matches no board", hint=_what_there_is(facts, selector))
 
 
+def _check_taken(facts: Facts, assignment: Assignment, proposal: Proposal) -> None:
+    """One of the boards that are meant takes the version, or is planned to run it already."""
+    plan = proposal.plan or facts.plan
+    name = f"{assignment.group} {assignment.version}"
+    for board in facts.inventory.boards.values():
+        if assignment.matches(board):
+            target = plan.for_board(board.id).groups.get(assignment.group)
+            if target is not None and target.version == assignment.version:
+                return
+    refused: dict[str, list[str]] = {}
+    for change in _refused(facts, assignment, proposal):
+        refused.setdefault(change.reason, []).append(change.board)
+    if not refused:
+        raise FailedError(
+            f"no board runs the group {assignment.group!r}",
+            hint="name it in groups of the boards' agent.toml and restart their agents",
+        )
+    reasons = [f"{_names(boards)}: {reason}" for reason, boards in refused.items()]
+    more = f"; and {len(reasons) - NAMED} reasons more" if len(reasons) > NAMED else ""
+    raise FailedError(
+        f"no board can take {name}, nothing was changed: {'; '.join(reasons[:NAMED])}{more}",
+        hint="`boardwright software` shows which board types (variants) a version fits, `boardwright boards` what runs",
+    )
+
+
 def _what_there_is(facts: Facts, selector: Selector) -> str:
-    key = selector.terms[0][0]
-    boards = facts.inventory.boards.values()
-    words = {
-        "board": (board.id for board in boards),
-        "chassis": (board.location.chassis for board in boards),
-        "slot": (board.location.slot for board in boards),
-        "type": (board.type for board in boards),
-    }
-    return f"{key}: {_names(words[key])}"
+    """The values of the first key that no board meets which the keys before it left."""
+    left = list(facts.inventory.boards.values())
+    met: list[str] = []
+    for term in selector.terms:
+        words = {
+            "board": [board.id for board in left],
+            "chassis": [board.location.chassis for board in left],
+            "slot": [board.location.slot for board in left],
+            "type": [board.type for board in left],
+        }
+        left = [board for board in left if Selector((term,)).matches(board)]
+        if not left:
+            return f"{term[0]}{' of ' + ','.join(met) if met else ''}: {_names(words[term[0]])}"
+        met.append("=".join(term))
+    return "none"
 
 
 def _changes(facts: Facts, assignment: Assignment, proposal: Proposal) -> tuple[PlanChange, ...]:
     """What the plan changes, and for every board that was meant and stays as it is, why."""
+    return (*proposal.changes, *_refused(facts, assignment, proposal))
+
+
+def _refused(facts: Facts, assignment: Assignment, proposal: Proposal) -> Iterator[PlanChange]:
     boards = facts.inventory.boards
-    refused = (
-        change
-        for change in proposal.refused
-        if change.group == assignment.group and change.board in boards and assignment.matches(boards[change.board])
-    )
-    return (*proposal.changes, *refused)
+    for change in proposal.refused:
+        if change.group == assignment.group and change.board in boards and assignment.matches(boards[change.board]):
+            yield change
 
 
 def _names(words: Iterable[str]) -> str:

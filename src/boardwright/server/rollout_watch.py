@@ -1,7 +1,7 @@
 """Every rollout with its status, and the ends of rollouts written into the state.
 
-A status is computed when it is asked for. Its end ("done", "failed") is a transition, so the active writes it into
-the rollout's record, where it outlives this server and the rollouts that come after it.
+A status is computed when it is asked for. Its end ("done", "failed") is a transition, so the active writes it with the
+boards' counts and reasons into the rollout's record, where it outlives this server and the rollouts that come after it.
 """
 
 import time
@@ -16,7 +16,7 @@ from boardwright.server.facts import encoded
 from boardwright.server.mirror import Mirror
 from boardwright.server.rollouts import RUNNING, Hearing, statuses
 from boardwright.state.kv import KV, Transaction
-from boardwright.state.records import ROLLOUTS, RolloutRecord
+from boardwright.state.records import MAX_REASON, MAX_REASONS, ROLLOUTS, RolloutRecord
 
 
 class RolloutWatch:
@@ -32,15 +32,14 @@ class RolloutWatch:
         return tuple(found for _, found in self._computed())
 
     def write_ends(self, kv: KV, commit: Callable[[Transaction], int]) -> None:
-        """Record the rollouts whose outcome is not what their record says."""
+        """Record the rollouts whose outcome or counts are not what their record says."""
         for record, found in self._computed():
-            outcome = "" if found.state == RUNNING else found.state
-            if found.boards == 0 or outcome in ("", record.outcome):
+            if found.boards == 0 or found.state == RUNNING or _result(found) == _recorded(record):
                 continue
             key = f"{ROLLOUTS}{record.id}"
             entry = kv.get(key)
             if entry is not None:
-                ended = msgspec.structs.replace(record, outcome=outcome)
+                ended = _ended(record, found)
                 try:
                     commit(Transaction({key: entry.revision}, {key: encoded(ended)}))
                 except ConflictError:
@@ -52,3 +51,24 @@ class RolloutWatch:
             return []
         hearing = Hearing(self._collector.views(), time.monotonic() - self._listening_since())
         return statuses(state.rollouts.values(), state, hearing, time.time())
+
+
+def _result(status: RolloutStatus) -> tuple[str, int, int, int]:
+    return status.state, status.boards, status.confirmed, status.failed
+
+
+def _recorded(record: RolloutRecord) -> tuple[str, int, int, int]:
+    return record.outcome, record.boards, record.confirmed, record.failed
+
+
+def _ended(record: RolloutRecord, status: RolloutStatus) -> RolloutRecord:
+    """The record with how the rollout ended; reasons alone, which may count seconds, are no cause to write again."""
+    first = sorted(status.reasons.items())[:MAX_REASONS]
+    return msgspec.structs.replace(
+        record,
+        outcome=status.state,
+        boards=status.boards,
+        confirmed=status.confirmed,
+        failed=status.failed,
+        reasons={board: reason[:MAX_REASON] for board, reason in first},
+    )

@@ -4,8 +4,8 @@ Rules:
 
 * The boards of a rollout are those that its selectors match, that run its group and whose type a variant of the
   version fits. They are counted at this moment: boards that join late belong to it.
-* A later rollout of the same group takes over the boards that it matches. A rollout that lost all its boards keeps
-  the outcome that it had; one that had none then failed, and the reason of board ``*`` names who came after it.
+* A later rollout of the same group takes over the boards that it matches. A rollout that had ended before is shown as
+  it ended; one that loses all its boards before its end failed, and the reason of board ``*`` names who came after it.
 * Confirmed: the board runs the version and knows that it is wanted. Failed: the board says so, of this version and
   a plan not older than the rollout. **Silence counts as failure** until the board speaks again: it was heard, or
   should have been, and said nothing for ``SILENT_AFTER``.
@@ -52,7 +52,9 @@ def statuses(
     for index, rollout in enumerate(in_order):
         age = max(0.0, wall - rollout.started)
         successor = next((later for later in in_order[index + 1 :] if later.group == rollout.group), None)
-        if boards[rollout.id] or successor is None:
+        if successor is not None and rollout.outcome and len(boards[rollout.id]) < rollout.boards:
+            found.append((rollout, _as_it_ended(rollout)))
+        elif boards[rollout.id] or successor is None:
             found.append((rollout, _status(rollout, boards[rollout.id], state.plan, hearing, age)))
         else:
             found.append((rollout, _superseded(rollout, successor)))
@@ -104,6 +106,11 @@ def _status(
             confirmed += 1
     outcome = RUNNING if moving else (FAILED if reasons else DONE)
     return _named(rollout, outcome, reasons, boards=len(boards), confirmed=confirmed, failed=len(reasons))
+
+
+def _as_it_ended(rollout: RolloutRecord) -> RolloutStatus:
+    counts = {"boards": rollout.boards, "confirmed": rollout.confirmed, "failed": rollout.failed}
+    return _named(rollout, rollout.outcome, rollout.reasons, **counts)
 
 
 def _superseded(rollout: RolloutRecord, successor: RolloutRecord) -> RolloutStatus:

@@ -16,6 +16,9 @@ SERVERS = "servers/"  # + server id: ServerRecord
 CATALOG = "catalog/"  # + group/version/variant: CatalogRecord
 ROLLOUTS = "rollouts/"  # + rollout id: RolloutRecord
 
+MAX_REASONS = 50  # in a rollout's record; a cluster that fails as a whole fails for the same few reasons
+MAX_REASON = 300  # characters of one of them
+
 
 class LeaseRecord(msgspec.Struct, frozen=True):
     """Who is active; `epoch` grows by one with every new holder, `beat` with every renewal."""
@@ -54,7 +57,8 @@ class CatalogRecord(msgspec.Struct, frozen=True):
 class RolloutRecord(msgspec.Struct, frozen=True):
     """The way from one policy to the next; `generation` is the plan that began it.
 
-    `outcome` is how it ended: '' (not yet), "done" or "failed".
+    `outcome` is how it ended: '' (not yet), "done" or "failed"; `boards`, `confirmed`, `failed` and `reasons` (by
+    board, the first ``MAX_REASONS``) are how it stood then, so that it can be told when others have taken its boards.
     """
 
     id: str
@@ -65,6 +69,10 @@ class RolloutRecord(msgspec.Struct, frozen=True):
     generation: int
     started: float
     outcome: str = ""
+    boards: int = 0
+    confirmed: int = 0
+    failed: int = 0
+    reasons: dict[str, str] = {}
 
 
 def catalog_key(group: str, version: str, variant: str) -> str:

@@ -7,7 +7,7 @@ import pytest
 from boardwright.cli import watching
 from boardwright.cli.watching import Pace, watch
 from boardwright.errors import FailedError, UnreachableError
-from boardwright.model.api import DeploymentRequest
+from boardwright.model.api import Deployment, DeploymentRequest, PlanChange
 from boardwright.model.software import Manifest
 from tests.unit.cli.conftest import Command, FakeCluster, rollout
 
@@ -46,6 +46,29 @@ class TestDeploy:
             "after": "2.0",
             "reason": "",
         }
+
+    def test_as_json_it_is_the_whole_answer_and_nothing_else_on_stdout(self, command: Command) -> None:
+        found = command("deploy", "platform", "2.0", "-o", "json").json
+        assert isinstance(found, dict)
+        assert found["rollout"] == "r1"
+        assert [change["board"] for change in found["changes"]] == ["c1s3", "c1s4"]
+
+    def test_when_no_board_changes_it_says_that_they_have_it(
+        self, command: Command, cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(cluster, "deploy", lambda _: Deployment("r2", 2, ()))
+        ended = command("deploy", "platform", "2.0")
+        assert (ended.code, ended.out) == (0, "r2\n")
+        assert "no board changes" in ended.err
+
+    def test_thousands_of_boards_that_do_not_change_are_not_all_named(
+        self, command: Command, cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        stays = tuple(PlanChange(f"c{n}s1", "platform", "1", "2", "no variant") for n in range(1000))
+        monkeypatch.setattr(cluster, "deploy", lambda _: Deployment("r2", 2, stays))
+        err = command("deploy", "platform", "2.0").err
+        assert "980 boards more do not change" in err
+        assert len(err.splitlines()) < 30
 
     def test_watching_ends_with_0_when_all_is_confirmed(self, command: Command) -> None:
         ended = command("deploy", "platform", "2.0", "--watch")

@@ -7,9 +7,7 @@ import msgspec
 import pytest
 
 from boardwright.errors import BoardwrightError, FailedError, MalformedError, RefusedError, UnreachableError, UsageError
-from boardwright.model.api import BoardList, BoardStatus, DeploymentRequest, Health, Problem, VersionSummary
-from boardwright.model.location import Tier
-from boardwright.model.report import GroupReport
+from boardwright.model.api import DeploymentRequest, Health, Problem, VersionSummary
 from boardwright.model.software import Manifest, digest_of, encode_manifest
 from boardwright.net.api_client import ApiClient, counted
 from boardwright.net.servers import Upload
@@ -43,19 +41,6 @@ def test_names_cannot_lead_out_of_their_path() -> None:
     with fake_servers(lambda *_: (200, {}, b'{"boards":[]}')) as [server], ApiClient.of([server.base]) as client:
         client.boards("../servers?x")
         assert server.asked[0][1] == "/v1/boards/..%2Fservers%3Fx"
-
-
-def test_every_tier_is_counted_in_boards() -> None:
-    group = GroupReport(bytes={Tier.SAME_CHASSIS: 5})
-    boards = BoardList((BoardStatus("c1s1", "1", "1", "rp", 1, None, {"platform": group}),))
-    with fake_servers(lambda *_: (200, {}, msgspec.json.encode(boards))) as [server]:
-        with ApiClient.of([server.base]) as client:
-            found = client.boards()
-    assert found.boards[0].groups["platform"].bytes == {
-        Tier.SAME_BOARD: 0,
-        Tier.SAME_CHASSIS: 5,
-        Tier.ELSEWHERE: 0,
-    }
 
 
 @pytest.mark.parametrize(("status", "created"), [(201, True), (200, False)])

@@ -1,5 +1,8 @@
 """A board as people see it."""
 
+import msgspec
+
+from boardwright.model.location import Tier
 from boardwright.model.plan import Plan
 from boardwright.model.software import Target
 from boardwright.server.board_status import board_status, board_statuses
@@ -22,6 +25,15 @@ def test_a_board_that_was_never_heard_shows_what_is_planned_for_it() -> None:
     status = board_status("c1s3", MirrorState(plan=PLAN, boards={"c1s3": board()}), None)
     assert status is not None
     assert (status.seen, status.groups["platform"].version, status.groups["platform"].wanted) == (None, None, "2")
+
+
+def test_every_tier_is_counted_heard_or_not() -> None:
+    state = MirrorState(plan=PLAN, boards={"c1s3": board()})
+    near = msgspec.structs.replace(confirmed("2"), bytes={Tier.SAME_BOARD: 5})
+    for view, same_board in ((None, 0), (BoardView(board(), 1, 2.5, {"platform": near}), 5)):
+        status = board_status("c1s3", state, view)
+        assert status is not None
+        assert status.groups["platform"].bytes == {Tier.SAME_BOARD: same_board, Tier.SAME_CHASSIS: 0, Tier.ELSEWHERE: 0}
 
 
 def test_a_board_that_was_heard_and_is_not_recorded_yet_is_shown() -> None:

@@ -58,18 +58,61 @@ def test_a_selector_limits_it_and_repeated_ones_are_or(kv: MemoryKV) -> None:
     assert [change.board for change in done.changes] == ["c1s4", "c2s3"]
 
 
-def test_a_board_that_stays_as_it_is_has_its_reason(kv: MemoryKV) -> None:
-    done = deployments(kv).deploy(DeploymentRequest("routing", "8", ("board=c2s3", "board=c1s3")))
-    reasons = {change.board: change.reason for change in done.changes}
-    assert "requires platform >= 2" in reasons["c2s3"]
-    assert "does not run routing" in reasons["c1s3"]
-    assert read_facts(kv).plan.generation == 0
+class TestBoardsThatCannotTakeIt:
+    @pytest.fixture
+    def kv(self) -> MemoryKV:
+        kv = MemoryKV()
+        both = ("platform", "routing")
+        boards = (board("c1s1"), board("c1s3", groups=both), board("c1s4", groups=both), board("c1s5", groups=("odd",)))
+        routing = Version("routing", "8", requires={"platform": ">= 2"}, board_types=("lc",))
+        fill(kv, Version(), Version(version="2"), routing, Version("odd", "1", board_types=("rp",)), boards=boards)
+        deployments(kv).deploy(DeploymentRequest("platform", "2", ("c1s3",)))
+        return kv
 
+    @pytest.mark.parametrize("dry_run", [False, True])
+    def test_one_that_stays_as_it_is_has_its_reason_beside_those_that_change(self, kv: MemoryKV, dry_run: bool) -> None:
+        request = DeploymentRequest("routing", "8", ("chassis=1",), dry_run=dry_run)
+        reasons = {change.board: change.reason for change in deployments(kv).deploy(request).changes}
+        assert reasons["c1s3"] == ""
+        assert "requires platform >= 2" in reasons["c1s4"]
+        assert "does not run routing" in reasons["c1s1"]
 
-def test_what_was_held_back_follows_when_its_requirement_is_met(kv: MemoryKV) -> None:
-    deployments(kv).deploy(DeploymentRequest("routing", "8"))
-    done = deployments(kv).deploy(DeploymentRequest("platform", "2"))
-    assert ("c2s3", "routing", "8") in {(change.board, change.group, change.after) for change in done.changes}
+    def test_what_was_held_back_follows_when_its_requirement_is_met(self, kv: MemoryKV) -> None:
+        deployments(kv).deploy(DeploymentRequest("routing", "8"))
+        done = deployments(kv).deploy(DeploymentRequest("platform", "2"))
+        assert ("c1s4", "routing", "8") in {(change.board, change.group, change.after) for change in done.changes}
+
+    @pytest.mark.parametrize("dry_run", [False, True])
+    @pytest.mark.parametrize(
+        ("group", "selectors", "words"),
+        [
+            ("routing", ("c1s1", "c1s4"), ("c1s1: this board does not run routing", "c1s4: routing 8 requires")),
+            ("odd", (), ("c1s5: odd 1 has no variant for board type lc",)),
+        ],
+    )
+    def test_if_none_can_it_failed_with_every_reason_and_nothing_is_changed(
+        self, kv: MemoryKV, group: str, selectors: tuple[str, ...], words: tuple[str, ...], dry_run: bool
+    ) -> None:
+        before = kv.range("")
+        version = {"routing": "8", "odd": "1"}[group]
+        with pytest.raises(FailedError) as failed:
+            deployments(kv).deploy(DeploymentRequest(group, version, selectors, dry_run=dry_run))
+        assert all(word in str(failed.value) for word in words)
+        assert kv.range("") == before
+
+    def test_boards_that_have_the_same_reason_are_named_together(self, kv: MemoryKV) -> None:
+        with pytest.raises(FailedError, match="c1s1, c1s5: this board does not run routing"):
+            deployments(kv).deploy(DeploymentRequest("routing", "8", ("c1s1", "c1s5")))
+
+    def test_a_group_that_no_board_runs_is_an_error(self, kv: MemoryKV) -> None:
+        fill(kv, Version("lonely", "1"))
+        with pytest.raises(FailedError, match="no board runs the group 'lonely'"):
+            deployments(kv).deploy(DeploymentRequest("lonely", "1"))
+
+    def test_the_same_again_is_fine_when_those_that_can_have_it(self, kv: MemoryKV) -> None:
+        request = DeploymentRequest("routing", "8", ("chassis=1",))
+        deployments(kv).deploy(request)
+        assert deployments(kv).deploy(request).rollout == "r3"
 
 
 def test_a_dry_run_says_the_same_and_changes_nothing(kv: MemoryKV) -> None:
@@ -97,6 +140,7 @@ def test_the_same_again_is_a_rollout_without_a_new_plan(kv: MemoryKV) -> None:
         (DeploymentRequest("platform", "9"), FailedError, "1, 2"),
         (DeploymentRequest("platform", "1", ("type=x*",)), FailedError, "lc, rp"),
         (DeploymentRequest("platform", "1", ("board=c1s3", "c7*")), FailedError, "c1s3, c1s4, c2s3"),
+        (DeploymentRequest("platform", "1", ("chassis=1,slot=9",)), FailedError, "slot of chassis=1: 3, 4"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_with_what_there_is(

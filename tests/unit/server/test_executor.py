@@ -187,7 +187,8 @@ class TestRollouts:
         bench.deploy()
         assert bench.round().rollouts["r1"].outcome == ""
         bench.collector.take([report(board(), 1, platform=confirmed("1"))])
-        assert bench.round().rollouts["r1"].outcome == "done"
+        ended = bench.round().rollouts["r1"]
+        assert (ended.outcome, ended.boards, ended.confirmed, ended.failed) == ("done", 1, 1, 0)
         commits = len(bench.commits)
         bench.round()
         assert len(bench.commits) == commits
@@ -196,7 +197,8 @@ class TestRollouts:
         fill(bench.kv, Version(), boards=(board(),))
         bench.deploy()
         bench.collector.take([report(board(), 1, platform=failed("1"))])
-        assert bench.round().rollouts["r1"].outcome == "failed"
+        ended = bench.round().rollouts["r1"]
+        assert (ended.outcome, ended.failed, ended.reasons) == ("failed", 1, {"c1s3": "health check said no"})
         bench.collector.take([report(board(), 2, platform=confirmed("1"))])
         assert bench.round().rollouts["r1"].outcome == "done"
 

@@ -131,6 +131,17 @@ class TestWhatComesLater:
         assert lost.state == "failed"
         assert lost.reasons == {"*": "superseded by rollout r2"}
 
+    def test_one_that_had_ended_is_shown_as_it_ended_whatever_is_left_of_it(self) -> None:
+        views = all_views(confirmed("1"), failed("2"), confirmed("1"))
+        known = state(Version(version="2"), Version())
+        ended = msgspec.structs.replace(
+            rollout(), outcome="failed", boards=3, confirmed=2, failed=1, reasons={"c1s4": "health check said no"}
+        )
+        for later in (rollout(2, "2", "board=c1s4", generation=2), rollout(2, "2", generation=2)):
+            shown = computed(ended, views, later, known=known)
+            assert (shown.state, shown.boards, shown.confirmed, shown.failed) == ("failed", 3, 2, 1)
+            assert shown.reasons == {"c1s4": "health check said no"}
+
     def test_another_groups_rollout_takes_nothing_over(self) -> None:
         other = msgspec.structs.replace(rollout(2, "2"), group="routing")
         assert computed(rollout(), all_views(*[confirmed("1")] * 3), other).boards == 3
