@@ -49,9 +49,8 @@ class Ledger:
 
     def load(self) -> Record:
         """The record on disk, or an empty one. Raises OSError only if the disk fails."""
-        try:
-            data = self.path.read_bytes()
-        except FileNotFoundError:
+        data = self._from_disk()
+        if data is None:
             return Record()
         try:
             raw = msgspec.json.decode(data)
@@ -80,8 +79,17 @@ class Ledger:
         }
         data = msgspec.json.encode(document, order="deterministic")
         if data != self._written:
-            write_durably(self.path, data)
+            self._to_disk(data)
             self._written = data
+
+    def _from_disk(self) -> bytes | None:
+        try:
+            return self.path.read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def _to_disk(self, data: bytes) -> None:
+        write_durably(self.path, data)
 
 
 def _deployment(entry: object) -> Deployment | None:

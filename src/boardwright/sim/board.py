@@ -1,235 +1,295 @@
-"""A simulated board up to the choice: the real requester, the real codec, the real choosing code.
+"""A simulated board: the agent's real driver between a simulated network and simulated hands.
 
-It does what an agent does before it downloads: ask; refresh the plan from the newest offer; choose by the wanted
-manifest; ask again with ``want`` if nobody offered that; wait a bounded time while a nearer server prepares. What
-comes after the choice belongs to the agent's machine (``sim/agent.py``).
+Real are the requester, the codec, the plan's choice, the search, the machine, the order of groups, the resumption and
+the ledger's encoding; simulated are time, datagrams, the disk and the work (``hands.py``). What ``agent.Station`` is to
+a real board, with its loop and threads, this is to a simulated one.
 """
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from random import Random
-from typing import Protocol
 
 import msgspec
 
+from boardwright.agent.deployment import Deployment, Event
+from boardwright.agent.downloads import Download
+from boardwright.agent.driver import BoardDriver
+from boardwright.agent.ledger import KnownServer, Ledger, Record
+from boardwright.agent.plan_source import find_plan
+from boardwright.agent.ports import Timings
+from boardwright.config.settings import AgentSettings, ClusterSettings
+from boardwright.errors import UnreachableError
 from boardwright.model.inventory import Board
 from boardwright.model.plan import BoardPlan
+from boardwright.model.report import DeploymentState, Source
 from boardwright.model.software import Target
-from boardwright.protocol.choose import Choice, choose
 from boardwright.protocol.codec import Received, decode
-from boardwright.protocol.messages import Announcement, GroupQuery, Offer
-from boardwright.protocol.requester import Requester, newest_first
-from boardwright.protocol.timing import (
-    RequestTiming,
-    ask_after_announcement,
-    ask_after_start,
-    ask_again_after,
-    repeat_after,
-)
+from boardwright.protocol.messages import Announcement, Offer
+from boardwright.protocol.requester import Requester
+from boardwright.protocol.timing import RequestTiming
 from boardwright.sim.clock import Timer, VirtualTime
+from boardwright.sim.hands import Behaviour, Disk, SimHands
 from boardwright.sim.network import Network
+from boardwright.sim.server import SimServer
 
-FetchPlan = Callable[[str, str], BoardPlan | None]  # (server id, board id) -> the plan API's answer, None: unreachable
+PLAN_CALL = 0.002  # seconds that a simulated call of the plan API takes
 
 
 class Chosen(msgspec.Struct, frozen=True):
-    """A choice that was made for a group, `seconds` after the first request for it."""
+    """A choice that was made for a group, `seconds` after the first request for it; `source` is the first choice."""
 
     group: str
     manifest: bytes
-    choice: Choice
+    source: Source
     at: float
     seconds: float
     generation: int
 
     @property
     def server(self) -> str:
-        return self.choice.ranking[0].source.id
-
-
-class Listener(Protocol):
-    """What an agent hears of its board's rounds."""
-
-    def plan(self, plan: BoardPlan) -> None: ...
-
-    def chosen(self, chosen: Chosen) -> None: ...
-
-    def nothing(self, group: str, manifest: bytes, reason: str) -> None:
-        """Everybody was asked for this manifest and nobody has it; the agent decides when to ask again."""
+        return self.source.id
 
 
 class SimBoard:
-    """A board on the simulated network, named ``board:ID`` there."""
+    """A board on the simulated network, named ``board:ID`` there; it is off until ``power_on``."""
 
     def __init__(
-        self, board: Board, cluster: str, time: VirtualTime, network: Network, rng: Random, fetch_plan: FetchPlan
+        self,
+        board: Board,
+        cluster: str,
+        time: VirtualTime,
+        network: Network,
+        rng: Random,
+        servers: Mapping[str, SimServer],
     ) -> None:
         self.board = board
         self.cluster = cluster
         self.timing = RequestTiming()
         self.period = 300.0
+        self.behaviour = Behaviour()
         self.known_servers: frozenset[str] = frozenset()
-        self.generation = 0
+        self.disk = Disk()
+        # What a test looks at.
+        self.driver: BoardDriver | None = None
         self.chosen: dict[str, Chosen] = {}
         self.history: list[Chosen] = []
-        self.listener: Listener | None = None
-        self.requester: Requester | None = None
         self.rounds = 0
         self.transmissions = 0
-        self._time = time
-        self._network = network
-        self._rng = rng
-        self._fetch_plan = fetch_plan
-        self._wants: dict[str, bytes] = {}
-        self._since: float | None = None
-        self._fruitless = 0
-        self._wakeup: Timer | None = None
-        self._next_round: Timer | None = None
-        self._announced = 0
+        self.steps = 0  # writes of the ledger
+        self.on_step: Callable[[], None] | None = None
+        self.time = time
+        self.network = network
+        self.rng = rng
+        self.servers = servers
+        self._life: _Life | None = None
+        self._served: Counter[str] = Counter()
 
     @property
     def node(self) -> str:
         return f"board:{self.board.id}"
 
-    def power_on(self, *, listens: bool = True, jitter: bool = True) -> None:
-        """Join and ask, spread by the start jitter; `listens`: to announcements."""
-        self._network.join(self.node, self._receive, listens=listens)
-        self.ask_in(ask_after_start(self.timing, self._rng) if jitter else 0.0)
+    @property
+    def generation(self) -> int:
+        return self.driver.generation if self.driver else 0
 
-    def power_off(self) -> None:
-        self._network.leave(self.node)
-        for timer in (self._wakeup, self._next_round):
-            if timer is not None:
-                timer.cancel()
+    @property
+    def requester(self) -> Requester | None:
+        return self.driver.asking.requester if self.driver else None
 
-    def ask(self) -> None:
-        """Begin a round of asking now."""
-        if self._since is None:
-            self._since = self._time.now
-        self.rounds += 1
-        self.requester = Requester(
-            cluster=self.cluster,
-            board=self.board,
-            queries=tuple(GroupQuery(group, want=self._wants.get(group)) for group in self.board.groups),
-            generation=self.generation,
-            known_servers=self.known_servers,
-            timing=self.timing,
-            rng=self._rng,
-            now=self._time.now,
-        )
-        self._step()
+    @property
+    def served(self) -> Counter[str]:
+        """Bytes by server, of all lives."""
+        return self._served + (self._life.hands.served if self._life else Counter())
+
+    def deployment(self, group: str) -> Deployment:
+        return self.driver.groups[group] if self.driver and group in self.driver.groups else Deployment(group)
+
+    def state(self, group: str) -> DeploymentState:
+        return self.deployment(group).state
+
+    def running(self, group: str) -> str | None:
+        """The version that was confirmed last."""
+        target = self.deployment(group).running
+        return target.version if target else None
 
     def ranking(self, group: str) -> list[str]:
-        """The ids of the failover list as of now, with the offers that came after the choice."""
-        if self.requester is None or group not in self._wants:
-            return []
-        choice = choose(self.board, self.requester.offers, group, self._wants[group], patience=False)
-        return [candidate.source.id for candidate in choice.ranking]
+        """The ids of the last download's failover list, with the offers that came after the choice."""
+        download = self._life.hands.downloads.get(group) if self._life else None
+        return list(download.sources.ids()) if download else []
 
-    def ask_in(self, delay: float) -> None:
-        """Begin the next round in `delay` seconds instead of when it was due."""
-        if self._next_round is not None:
-            self._next_round.cancel()
-        self._next_round = self._time.after(delay, self.ask)
+    def power_on(self, *, listens: bool = True, jitter: bool = True) -> None:
+        """Start, going on from the disk; spread by the start jitter; `listens`: to announcements."""
+        self._life = _Life(self, jitter=jitter)
+        self.network.join(self.node, self._life.receive, listens=listens)
 
-    def _receive(self, data: bytes, sender: str) -> None:
-        received = decode(data, self.cluster)
-        if not isinstance(received, Received):
+    def power_cut(self) -> None:
+        """Stop at once: everything but the disk is lost."""
+        self.network.leave(self.node)
+        if self._life is not None:
+            self._served += self._life.hands.served
+            self._life.end()
+        self._life = self.driver = None
+
+
+class _Life:
+    """From power-on to power cut: the driver, its hands and what it needs of the outside."""
+
+    def __init__(self, owner: SimBoard, *, jitter: bool) -> None:
+        self._owner = owner
+        self._time = owner.time
+        self._alive = True
+        self._timer: Timer | None = None
+        self._round: Requester | None = None
+        self._since = 0.0
+        self.hands = _Watched(owner.disk, owner.behaviour, self._time, owner.servers, self._happened)
+        self.hands.on_download = self._chose
+        request = owner.timing if jitter else msgspec.structs.replace(owner.timing, start_jitter=0.0)
+        self.driver = BoardDriver(
+            _settings(owner),
+            hands=self.hands,
+            outside=self,
+            ledger=_SimLedger(self._read, self._write, owner.known_servers),
+            rng=owner.rng,
+            now=self._time.now,
+            timings=Timings(request=request),
+        )
+        if self._alive:  # the power may have been cut by the first write of the ledger
+            owner.driver = self.driver
+            self._changed()
+
+    def end(self) -> None:
+        self._alive = self.hands.alive = False
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def receive(self, data: bytes, sender: str) -> None:
+        del sender
+        received = decode(data, self._owner.cluster)
+        if self._alive and isinstance(received, Received) and isinstance(received.message, Offer | Announcement):
+            self.driver.hear(received.message, self._time.now)
+            self._changed()
+
+    # What the driver needs of the outside.
+
+    def send(self, datagrams: Sequence[bytes]) -> None:
+        if not self._alive:
             return
-        message = received.message
-        if isinstance(message, Announcement) and message.generation > self.generation:
-            self._announced = max(self._announced, message.generation)
-            self.ask_in(ask_after_announcement(self.timing, self._rng))
-        elif isinstance(message, Offer) and self.requester is not None and self.requester.hear(message, self._time.now):
-            self._step()
+        asking = self.driver.asking.requester
+        if asking is not self._round:
+            self._round = asking
+            self._owner.rounds += 1
+            if not any(one.state is DeploymentState.REQUESTING for one in self.driver.groups.values()):
+                self._since = self._time.now
+        for datagram in datagrams:
+            self._owner.transmissions += 1
+            self._owner.network.multicast(self._owner.node, datagram)
 
-    def _step(self) -> None:
-        requester = self.requester
-        if requester is None or requester.decided_at is not None:
-            return  # later offers only join the failover list
-        for datagram in requester.datagrams(self._time.now):
-            self.transmissions += 1
-            self._network.multicast(self.node, datagram)
-        if self._wakeup is not None:
-            self._wakeup.cancel()
-            self._wakeup = None
-        if requester.decided(self._time.now):
-            self._settle(requester)
-            return
-        wakeup = requester.next_wakeup()
-        assert wakeup is not None
-        self._wakeup = self._time.at(wakeup, self._step)
+    def refresh(self, offers: Sequence[Offer], generation: int) -> None:
+        def answered() -> None:
+            if self._alive:
+                found = find_plan(self, self._owner.board.id, tuple(offers), generation)
+                self.driver.planned(found.plan, found.problems, self._time.now)
+                self._changed()
 
-    def _settle(self, requester: Requester) -> None:
-        plan = self._newest_plan(requester.offers)
-        if plan is None:
-            self._retry()
-            return
-        self.generation = plan.generation
-        if self.listener is not None:
-            self.listener.plan(plan)
-        open_groups = [self._choose(group, target, requester) for group, target in self._planned(plan)]
-        if "missing" in open_groups:
-            self._retry()
-        elif "waiting" in open_groups:
-            self.ask_in(self.timing.preparing_repeat)
-        else:
-            self._rest()
+        self._time.after(PLAN_CALL, answered)
 
-    def _planned(self, plan: BoardPlan) -> list[tuple[str, Target]]:
-        return [(group, plan.groups[group]) for group in self.board.groups if group in plan.groups]
+    def plan(self, api: str, board: str) -> BoardPlan:
+        """The plan API of the server that says so in its offers."""
+        server = next((one for one in self._owner.servers.values() if one.facts.api == api), None)
+        if server is None or not server.alive:
+            raise UnreachableError(f"{api} cannot be reached")
+        return server.board_plan(board)
 
-    def _choose(self, group: str, target: Target, requester: Requester) -> str:
-        """Choose for one group; what came of it.
+    # The loop of the process.
 
-        "missing": ask again soon, by ``want``; "refused": the agent will ask again itself; "waiting"; "chosen".
-        """
-        assert self._since is not None
+    def _happened(self, group: str, event: Event) -> None:
+        def take() -> None:
+            if self._alive:
+                self.driver.happened(group, event, self._time.now)
+                self._changed()
+
+        self._time.after(0.0, take)  # the hands work in threads of their own
+
+    def _changed(self) -> None:
+        self._wake_at(self._time.now)
+
+    def _wake(self) -> None:
+        self.driver.wake(self._time.now)
+        self._wake_at(self.driver.next_wakeup())
+
+    def _wake_at(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._alive:
+            self._timer = self._time.at(when, self._wake)
+
+    def _chose(self, download: Download) -> None:
+        owner, target, source = self._owner, download.target, download.account.server
+        before = owner.chosen.get(target.group)
         manifest = bytes.fromhex(target.manifest)
-        asked_for_it = self._wants.get(group) == manifest
-        self._wants[group] = manifest
-        seconds = self._time.now - self._since
-        patience = seconds < self.timing.preparing_wait
-        choice = choose(self.board, requester.offers, group, manifest, patience=patience)
-        if choice.unasked and not asked_for_it:
-            return "missing"
-        if choice.wait:
-            return "waiting"
-        if choice.ranking:
-            self._record(Chosen(group, manifest, choice, self._time.now, seconds, self.generation))
-            return "chosen"
-        if self.listener is None or not asked_for_it:
-            return "missing"
-        self.listener.nothing(group, manifest, choice.reason)
-        return "refused"
+        if source is None or (before is not None and before.manifest == manifest):
+            return
+        now, generation = self._time.now, self.driver.generation
+        chosen = Chosen(target.group, manifest, source, now, now - self._since, generation)
+        owner.chosen[target.group] = chosen
+        owner.history.append(chosen)
 
-    def _rest(self) -> None:
-        self._since = None
-        self._fruitless = 0
-        if self._announced > self.generation:  # announced while this round was under way
-            self.ask_in(ask_after_announcement(self.timing, self._rng))
-        elif self._next_round is None or not self._next_round.pending:
-            self.ask_in(ask_again_after(self.period, self.timing, self._rng))
+    # The ledger's disk.
 
-    def _record(self, chosen: Chosen) -> None:
-        before = self.chosen.get(chosen.group)
-        if before is None or before.manifest != chosen.manifest:
-            self.chosen[chosen.group] = chosen
-            self.history.append(chosen)
-        if self.listener is not None:
-            self.listener.chosen(chosen)
+    def _read(self) -> bytes | None:
+        return self._owner.disk.ledger
 
-    def _newest_plan(self, offers: tuple[Offer, ...]) -> BoardPlan | None:
-        """From the highest generation that is proved; a board never goes back to an older plan."""
-        unproved: list[BoardPlan] = []
-        for offer in newest_first(offers):
-            plan = self._fetch_plan(offer.server, self.board.id)
-            if plan is None or plan.generation < self.generation:
-                continue
-            if plan.generation >= offer.generation:
-                return plan
-            unproved.append(plan)
-        return max(unproved, key=lambda plan: plan.generation, default=None)
+    def _write(self, data: bytes) -> None:
+        if self._alive:
+            self._owner.disk.ledger = data
+            self._owner.steps += 1
+            if self._owner.on_step is not None:
+                self._owner.on_step()
 
-    def _retry(self) -> None:
-        self.ask_in(repeat_after(self._fruitless, self.timing, self._rng))
-        self._fruitless += 1
+
+class _Watched(SimHands):
+    """Hands that say which download was asked for."""
+
+    on_download: Callable[[Download], None]
+
+    def download(self, download: Download, others: tuple[Target, ...]) -> None:
+        if self.alive:
+            self.on_download(download)
+        super().download(download, others)
+
+
+class _SimLedger(Ledger):
+    """The real ledger on a simulated disk; a blank one knows the servers that it is given."""
+
+    def __init__(
+        self, read: Callable[[], bytes | None], write: Callable[[bytes], None], servers: frozenset[str]
+    ) -> None:
+        super().__init__(Path("simulated"))
+        self._read_disk = read
+        self._write_disk = write
+        self._servers = servers
+
+    def load(self) -> Record:
+        record = super().load()
+        known = {server: KnownServer(f"http://{server}:6688") for server in sorted(self._servers)}
+        return msgspec.structs.replace(record, servers={**known, **record.servers})
+
+    def _from_disk(self) -> bytes | None:
+        return self._read_disk()
+
+    def _to_disk(self, data: bytes) -> None:
+        self._write_disk(data)
+
+
+def _settings(owner: SimBoard) -> AgentSettings:
+    nowhere = Path("simulated")
+    return AgentSettings(
+        cluster=ClusterSettings(name=owner.cluster, interfaces=("sim",), multicast=None, trust=nowhere),
+        board=owner.board,
+        root=nowhere,
+        state_dir=nowhere,
+        relay_enabled=False,
+        relay_listen=None,
+        period=owner.period,
+    )

@@ -11,12 +11,12 @@ import msgspec
 
 from boardwright.model.inventory import Board
 from boardwright.model.location import Location
-from boardwright.model.plan import BoardPlan, Plan
+from boardwright.model.plan import Plan
 from boardwright.model.software import Target
 from boardwright.protocol.messages import Holding
-from boardwright.sim.agent import Behaviour, SimAgent
 from boardwright.sim.board import SimBoard
 from boardwright.sim.clock import VirtualTime
+from boardwright.sim.hands import Behaviour
 from boardwright.sim.network import Conditions, Network
 from boardwright.sim.server import SimServer
 
@@ -67,10 +67,10 @@ class SimCluster:
                 server.take(self.plan)
         return self.plan
 
-    def with_agents(self, behaviour: Behaviour | None = None) -> dict[str, SimAgent]:
-        """Put the agent's machine on every board; the agents by board id."""
-        how = behaviour or Behaviour()
-        return {id: SimAgent(board, self.time, self.servers, how) for id, board in self.boards.items()}
+    def behave(self, behaviour: Behaviour) -> None:
+        """Say how the work goes on every board."""
+        for board in self.boards.values():
+            board.behaviour = behaviour
 
     def power_on(self, *, listens: bool = True, jitter: bool = True) -> None:
         """Switch every board on at the same moment."""
@@ -93,12 +93,8 @@ class SimCluster:
             self.time,
             self.network,
             Random(f"{seed}/{board}"),
-            self._plan_api,
+            self.servers,
         )
-
-    def _plan_api(self, server: str, board: str) -> BoardPlan | None:
-        asked = self.servers[server]
-        return asked.board_plan(board) if asked.alive else None
 
 
 def manifest_of(group: str, version: str) -> bytes:
