@@ -1,8 +1,5 @@
 """Boardwright deploys software onto the boards of systems made of chassis."""
 
-from importlib.metadata import PackageNotFoundError, version
-
-try:
-    __version__ = version("boardwright")
-except PackageNotFoundError:  # a deployed tree that carries the package without its metadata
-    __version__ = "0.1.0"
+# pyproject.toml says the same. Asking the installed metadata would cost every command and every agent 30 ms and the
+# mail parser in memory, and a deployed tree that carries the package may have no metadata at all.
+__version__ = "0.1.0"

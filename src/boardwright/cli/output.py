@@ -3,7 +3,8 @@
 Rules:
 
 * What was asked for goes to stdout, everything else to stderr.
-* A table is as wide as the terminal; in a pipe nothing is cut off or wrapped.
+* A table is as wide as the terminal, and a column of sentences takes what the others leave. Nothing is ever cut off:
+  what does not fit at all is left to the terminal to wrap. In a pipe nothing is wrapped. No line ends with blanks.
 * JSON is one document with a newline at its end (``docs/json.md``).
 * A reader that goes away (``| head``) ends the command quietly with the exit code that a shell gives to SIGPIPE.
 """
@@ -12,10 +13,12 @@ import enum
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, NoReturn
+from pathlib import Path
+from typing import Annotated, NoReturn, TextIO
 
 import msgspec
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -25,6 +28,9 @@ from boardwright.model.report import GroupReport
 
 READER_GONE = 141  # 128 + SIGPIPE, what a shell reports of any program that writes to a closed pipe
 PIPE_WIDTH = 10_000  # columns; tables in a pipe are never wrapped
+SENTENCES = ("reason", "versions")  # columns that may be wrapped
+SENTENCE_WIDTH = 24  # columns of the terminal that such a column has at least, else a word stands in each line
+GAP = 2  # blanks between columns
 
 
 class Format(enum.StrEnum):
@@ -46,6 +52,18 @@ def leave_quietly() -> NoReturn:
     os.dup2(silence, sys.stdout.fileno())  # the flush at the end of the interpreter must not fail, too
     os.close(silence)
     raise typer.Exit(READER_GONE)
+
+
+def ensure_streams() -> None:
+    """Give the program a stdout and a stderr that lead nowhere if it was started with closed ones (``>&-``)."""
+    if sys.stdout is None:
+        sys.stdout = _nowhere()
+    if sys.stderr is None:
+        sys.stderr = _nowhere()
+
+
+def _nowhere() -> TextIO:
+    return Path(os.devnull).open("w", encoding="utf-8")
 
 
 def standard() -> Console:
@@ -86,15 +104,24 @@ def show_json(document: object) -> None:
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> None:
     """A table on stdout; `empty` is said on stderr when there are no rows."""
-    table = Table(box=None, pad_edge=False, show_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, no_wrap=column != "reason", overflow="fold")
-    for row in rows:
-        table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
-    if table.row_count == 0:
+    cells = [[str(cell) for cell in row] for row in rows]
+    if not cells:
         note(empty)
         return
-    standard().print(table)
+    console = standard()
+    table = Table(box=None, pad_edge=False, show_edge=False, header_style="bold")
+    rest = 0
+    for number, column in enumerate(columns):
+        widest = max(len(column), *(cell_len(row[number]) for row in cells))
+        wrapped = column in SENTENCES and console.is_terminal
+        table.add_column(column, no_wrap=not wrapped, min_width=min(widest, SENTENCE_WIDTH) if wrapped else widest)
+        rest += (min(widest, SENTENCE_WIDTH) if wrapped else widest) + GAP
+    for row in cells:
+        table.add_row(*map(Text, row))
+    console.width = max(console.width, rest)
+    with console.capture() as captured:
+        console.print(table)
+    say("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def size(amount: float) -> str:

@@ -62,22 +62,24 @@ def _program(
     context.obj = msgspec.structs.replace(session, operator=operator) if operator else session
 
 
-app.command()(demo)
-app.command("init")(init_command)
-app.command()(server)
-app.command()(agent)
-app.command()(publish)
-app.command()(deploy)
-app.add_typer(rollout, name="rollout")
-app.command()(status)
-app.command()(servers)
-app.command()(boards)
-app.command()(software)
-app.command()(explain)
+# The short sentences are what the list of commands has room for in 80 columns.
+app.command(short_help="Run a whole cluster on this machine.")(demo)
+app.command("init", short_help="Make a folder for every board of an inventory.")(init_command)
+app.command(short_help="Run the deployment server of a control board.")(server)
+app.command(short_help="Run the agent of a board.")(agent)
+app.command(short_help="Make a version known to the cluster.")(publish)
+app.command(short_help="Let boards run a version.")(deploy)
+app.add_typer(rollout, name="rollout", short_help="List, show and watch rollouts.")
+app.command(short_help="Show in a few lines how the cluster is.")(status)
+app.command(short_help="Show every server.")(servers)
+app.command(short_help="Show every board, or one.")(boards)
+app.command(short_help="Show the published versions.")(software)
+app.command(short_help="Show why a board chose its server.")(explain)
 
 
 def run(arguments: Sequence[str], session: Session) -> int:
     """Run one command and return its exit code; every error has been printed."""
+    output.ensure_streams()
     command = typer.main.get_command(app)
     try:
         code = command.main(args=list(arguments), prog_name="boardwright", standalone_mode=False, obj=session)
@@ -104,8 +106,10 @@ def _wrong_words(error: BaseException) -> int:
     message = getattr(error, "format_message", lambda: str(error))().rstrip(".")
     context = getattr(error, "ctx", None)
     where = context.command_path if context is not None else "boardwright"
-    if not message:  # no words at all: typer has shown the help
+    if context is not None and message.strip().startswith("Usage:"):  # no words at all: the help is what was meant
+        output.note(context.get_help())
         return USAGE
+    message = message.replace("Value error, ", "")
     output.note(f"{where}: {message[:1].lower()}{message[1:]}")
-    output.note(f"hint: `{where} --help` shows the words")
+    output.note(f"hint: `{where} --help` says how it is used")
     return USAGE

@@ -53,8 +53,9 @@ def publish(
 def _told(shipment: Shipment) -> str:
     manifest = shipment.packed.manifest
     return (
-        f"{len(manifest.files)} files, {output.size(manifest.size)}, of which {output.size(shipment.size)}"
-        f" in {len(shipment.missing)} blobs are to be sent; manifest {digest_of(shipment.manifest)[:12]}"
+        f"{output.count(len(manifest.files), 'file')}, {output.size(manifest.size)}, of which"
+        f" {output.size(shipment.size)} in {output.count(len(shipment.missing), 'blob')} are to be sent;"
+        f" manifest {digest_of(shipment.manifest)[:12]}"
     )
 
 

@@ -1,5 +1,6 @@
 """The commands that only look: status, servers, boards, software, explain."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated
 
 import typer
@@ -8,8 +9,12 @@ from boardwright.cli import output
 from boardwright.cli.output import Format, FormatOption
 from boardwright.cli.session import OperatorOption, connect
 from boardwright.errors import FailedError
-from boardwright.model.api import BoardList, ServerList, SoftwareList
-from boardwright.model.report import Explanation
+from boardwright.model.api import BoardList, BoardStatus, ServerList, SoftwareList
+from boardwright.model.report import DeploymentState, Explanation
+
+NAMED_VERSIONS = 3  # versions that the table of servers names; `-o json` names all
+NAMED_BOARDS = 5  # boards that `status` names of each trouble
+SILENT_AFTER = 30.0  # seconds, as for rollouts; a board without work reports every five
 
 BoardArgument = Annotated[str | None, typer.Argument(metavar="[ID]", help="One board only.", show_default=False)]
 
@@ -35,8 +40,15 @@ def boards(
         found = client.boards(board)
     if form is Format.JSON:
         output.show_json(found)
-    else:
-        show_boards(found)
+        return
+    show_boards(found)
+    if board is not None:
+        for name, group in sorted((name, group) for one in found.boards for name, group in one.groups.items()):
+            if group.log:
+                output.say(
+                    f"\n{name} {group.wanted or ''}, what hooks and health check printed last:".replace(" ,", ",")
+                )
+                output.say(group.log.rstrip())
 
 
 def software(
@@ -85,7 +97,7 @@ def show_servers(found: ServerList) -> None:
                 server.health,
                 server.epoch,
                 server.generation,
-                ", ".join(server.versions) or "-",
+                _versions(server.versions),
                 output.size(server.bytes_served),
             )
             for server in found.servers
@@ -94,13 +106,20 @@ def show_servers(found: ServerList) -> None:
     )
 
 
+def _versions(versions: Sequence[str]) -> str:
+    """The versions that a server holds, or how many if a line cannot name them."""
+    if len(versions) > NAMED_VERSIONS:
+        return f"{len(versions)} versions"
+    return ", ".join(versions) or "-"
+
+
 def show_boards(found: BoardList) -> None:
     """`boards` as a table, one line for each board and group."""
     rows: list[tuple[object, ...]] = []
     for board in found.boards:
         place = (board.id, board.chassis, board.slot, board.type)
         if not board.groups:
-            rows.append((*place, "-", "-", "-", "-", "", "-", output.ago(board.seen), ""))
+            rows.append((*place, "-", "-", "-", "-", "-", "-", output.ago(board.seen), ""))
         for name, group in sorted(board.groups.items()):
             source = f"{group.server.id} ({group.server.tier.value})" if group.server else "-"
             rows.append(
@@ -110,7 +129,7 @@ def show_boards(found: BoardList) -> None:
                     group.version or "-",
                     group.wanted or "-",
                     group.state.value,
-                    output.percent(group),
+                    output.percent(group) or "-",
                     source,
                     output.ago(board.seen),
                     group.reason,
@@ -173,7 +192,7 @@ def show_explanation(board: str, explanation: Explanation) -> None:
 
 
 def status(context: typer.Context, operator: OperatorOption = None, form: FormatOption = Format.TABLE) -> None:
-    """Show in a few lines how the cluster is; exit 1 if something is wrong."""
+    """Show in a few lines how the cluster is; exit 1 if it takes no changes now."""
     with connect(context, operator) as client:
         health, found_servers, found_boards, rollouts = (
             client.health(),
@@ -188,6 +207,7 @@ def status(context: typer.Context, operator: OperatorOption = None, form: Format
     active = next((server.id for server in found_servers.servers if server.role == "active"), None)
     sick = {server.id: server.health for server in found_servers.servers if server.health != "healthy"}
     running = [rollout.id for rollout in rollouts.rollouts if rollout.state == "running"]
+    trouble = tuple(_trouble(sick, found_boards))
     if form is Format.JSON:
         output.show_json(
             {
@@ -200,15 +220,32 @@ def status(context: typer.Context, operator: OperatorOption = None, form: Format
                 "boards": len(found_boards.boards),
                 "states": states,
                 "rollouts_running": running,
+                "trouble": trouble,
             }
         )
     else:
         output.say(f"cluster {health.cluster}, plan generation {health.generation}, release {health.release}")
         output.say(f"servers: {len(found_servers.servers)}, active {active or 'none'}")
-        for server, reason in sorted(sick.items()):
-            output.say(f"  {server} is {reason}")
         counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "nothing deployed"
-        output.say(f"boards: {len(found_boards.boards)}; {counts}")
+        output.say(f"boards: {len(found_boards.boards)}; groups on them: {counts}")
         output.say(f"rollouts running: {', '.join(running) or 'none'}")
-    if health.engine:
-        raise FailedError(f"changes are not taken now: {health.engine}")
+        for sentence in trouble:
+            output.say(f"trouble: {sentence}")
+    if health.engine or active is None:
+        raise FailedError(f"changes are not taken now: {health.engine or 'no server is active'}")
+
+
+def _trouble(sick: Mapping[str, str], boards: BoardList) -> Iterator[str]:
+    """A sentence for each kind of thing that somebody should look at."""
+    for server, health in sorted(sick.items()):
+        yield f"server {server} is {health}"
+    failed = [board.id for board in boards.boards if _has_failed(board)]
+    silent = [board.id for board in boards.boards if board.seen is None or board.seen > SILENT_AFTER]
+    for ids, what in ((failed, "failed a deployment"), (silent, f"not heard for {SILENT_AFTER:.0f} s")):
+        if ids:
+            named = ", ".join(ids[:NAMED_BOARDS]) + (" ..." if len(ids) > NAMED_BOARDS else "")
+            yield f"{output.count(len(ids), 'board')} {what}: {named}"
+
+
+def _has_failed(board: BoardStatus) -> bool:
+    return any(group.state is DeploymentState.FAILED for group in board.groups.values())

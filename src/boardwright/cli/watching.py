@@ -3,6 +3,7 @@
 Rules:
 
 * The active may change hands while we watch; nobody answering is borne for ``SILENCE`` seconds.
+* Whoever stops watching (Ctrl-C) stops nothing else, and is told so.
 * Done returns; failed raises FailedError with every board's reason, so the command ends with exit code 1.
 """
 
@@ -32,7 +33,22 @@ class Pace(msgspec.Struct, frozen=True):
 
 def watch(client: ApiClient, rollout: str, pace: Pace | None = None) -> RolloutStatus:
     """Return when the rollout is done; raises FailedError if it failed, UnreachableError after SILENCE."""
-    pace = pace or Pace()
+    try:
+        status = _follow(client, rollout, pace or Pace())
+    except (KeyboardInterrupt, UnreachableError):
+        output.note(f"rollout {rollout} goes on; `boardwright rollout watch {rollout}` follows it again")
+        raise
+    if status.state == DONE:
+        boards = output.count(status.boards, "board")
+        output.note(f"{status.group} {status.version} is confirmed on {status.confirmed} of {boards}")
+        return status
+    raise FailedError(
+        f"rollout {status.id} of {status.group} {status.version} ended {status.state}: {counts(status)}",
+        hint=f"`boardwright rollout show {status.id}` has every reason; `boardwright boards` what runs now",
+    ) from _reasons(status)
+
+
+def _follow(client: ApiClient, rollout: str, pace: Pace) -> RolloutStatus:
     console = output.aside()
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[counts]}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -48,21 +64,14 @@ def watch(client: ApiClient, rollout: str, pace: Pace | None = None) -> RolloutS
                 output.note(line)
             last = line
             if status.state != RUNNING:
-                break
+                return status
             pace.sleep(PERIOD)
-    if status.state == DONE:
-        output.note(f"{status.group} {status.version} is confirmed on {status.confirmed} of {status.boards} boards")
-        return status
-    raise FailedError(
-        f"rollout {status.id} of {status.group} {status.version} ended {status.state}: {counts(status)}",
-        hint=f"`boardwright rollout show {status.id}` has every reason; `boardwright boards` what runs now",
-    ) from _reasons(status)
 
 
 def counts(status: RolloutStatus) -> str:
     """How far a rollout is, for people."""
     failed = f", {status.failed} failed" if status.failed else ""
-    return f"{status.confirmed} of {status.boards} boards confirmed{failed}"
+    return f"{status.confirmed} of {output.count(status.boards, 'board')} confirmed{failed}"
 
 
 def _look(client: ApiClient, rollout: str, pace: Pace) -> RolloutStatus:

@@ -159,7 +159,7 @@ class TestPublish:
         (software / "four").write_bytes(b"4" * 1000)
         ended = command("publish", str(software), "--group", "platform", "--version", "2")
         assert ended.code == 0
-        assert "of which 1.0 kB in 1 blobs are to be sent" in ended.err
+        assert "of which 1.0 kB in 1 blob are to be sent" in ended.err
         [new] = set(cluster.blobs) - before
         assert len(cluster.blobs[new]) == 1000
 

@@ -5,6 +5,7 @@ import pytest
 
 from boardwright.cli import output
 from boardwright.model.api import BoardList, BoardStatus
+from boardwright.model.report import DeploymentState, GroupReport
 from tests.unit.cli.conftest import DOWNLOADING, Command, FakeCluster, rollout
 
 
@@ -101,8 +102,32 @@ def test_status_counts_and_names_what_is_wrong(command: Command) -> None:
     assert ended.code == 0
     assert "cluster lab, plan generation 2" in ended.out
     assert "active c1s1" in ended.out
-    assert "c2s1 is silent" in ended.out
+    assert "trouble: server c2s1 is silent" in ended.out
     assert "1 downloading" in ended.out
+
+
+def test_status_names_boards_that_failed_or_are_silent(command: Command, cluster: FakeCluster) -> None:
+    failed = GroupReport(wanted="2", state=DeploymentState.FAILED)
+    cluster.board_list = BoardList(
+        (
+            BoardStatus("c1s3", "1", "3", "lc", 2, 0.5, {"platform": failed}),
+            BoardStatus("c1s4", "1", "4", "lc", 0, None, {}),
+        )
+    )
+    ended = command("status")
+    assert ended.code == 0
+    assert "trouble: 1 board failed a deployment: c1s3" in ended.out
+    assert "trouble: 1 board not heard for 30 s: c1s4" in ended.out
+    found = command("status", "-o", "json").json
+    assert isinstance(found, dict)
+    assert len(found["trouble"]) == 3
+
+
+def test_one_board_is_shown_with_what_its_hooks_printed(command: Command, cluster: FakeCluster) -> None:
+    failed = GroupReport(wanted="2", state=DeploymentState.FAILED, log="cannot open /dev/fpga\n")
+    cluster.board_list = BoardList((BoardStatus("c1s3", "1", "3", "lc", 2, 0.5, {"platform": failed}),))
+    assert command("boards", "c1s3").out.endswith("printed last:\ncannot open /dev/fpga\n")
+    assert "fpga" not in command("boards").out
 
 
 def test_status_fails_when_no_changes_are_taken(command: Command, cluster: FakeCluster) -> None:
