@@ -4,6 +4,8 @@ Rules:
 
 * Only what the active lacks is sent; blobs that versions share are there already.
 * A version is visible only when its manifest arrives, so an upload that was cut off leaves nothing half done.
+* The same content under the same name is the same version, although small files might be packed otherwise today:
+  then the manifest that is published counts.
 * Packs that base manifests have are used again; should the active have dropped one meanwhile, everything is packed
   anew without them.
 """
@@ -16,7 +18,7 @@ import msgspec
 
 from boardwright.errors import FailedError, RefusedError
 from boardwright.model.api import VersionSummary
-from boardwright.model.software import Manifest, digest_of, encode_manifest
+from boardwright.model.software import Manifest, digest_of, encode_manifest, same_content
 from boardwright.net.api_client import ApiClient, Published, counted
 from boardwright.net.servers import Upload
 from boardwright.transfer.options import SoftwareOptions
@@ -52,7 +54,7 @@ def pack_for(client: ApiClient, path: Path, options: SoftwareOptions, workdir: P
         attempt = Path(tempfile.mkdtemp(dir=workdir))
         shipment = prepare(client, pack(path, options, workdir=attempt, base=base))
         if shipment is not None:
-            return shipment
+            return as_published(client, shipment)
     raise FailedError(f"{path} could not be packed: the packed version does not hold its own blobs")
 
 
@@ -66,6 +68,20 @@ def prepare(client: ApiClient, packed: Packed) -> Shipment | None:
     return Shipment(packed, encode_manifest(manifest), in_order)
 
 
+def as_published(client: ApiClient, shipment: Shipment) -> Shipment:
+    """The shipment, or, if its very content is published under its name, that version with nothing to send."""
+    digest = _published(client, shipment)
+    if digest is None or digest == digest_of(shipment.manifest):
+        return shipment
+    there = client.manifest(digest)
+    if there is None or not same_content(there, shipment.packed.manifest):
+        return shipment
+    encoded = encode_manifest(there)
+    if digest_of(encoded) != digest:
+        return shipment  # a newer release wrote it with fields that this one does not know
+    return prepare(client, Packed(there, shipment.packed.blobs)) or shipment
+
+
 def send(client: ApiClient, shipment: Shipment, on_bytes: Callable[[int], None]) -> Published:
     """Upload and publish; raises RefusedError if the name has other content."""
     for sha256 in shipment.missing:
@@ -75,16 +91,21 @@ def send(client: ApiClient, shipment: Shipment, on_bytes: Callable[[int], None])
 
 def refuse_other_content(client: ApiClient, shipment: Shipment) -> bool:
     """Whether this very version is published already; raises RefusedError if its name has other content."""
-    manifest, digest = shipment.packed.manifest, digest_of(shipment.manifest)
-    for there in client.software().software:
-        if (there.group, there.version, there.variant) == (manifest.group, manifest.version, manifest.variant):
-            if there.manifest != digest:
-                raise RefusedError(
-                    f"{shipment.name} is published already with other content",
-                    hint="versions are immutable: give the new content a new version",
-                )
-            return True
-    return False
+    there = _published(client, shipment)
+    if there is not None and there != digest_of(shipment.manifest):
+        raise RefusedError(
+            f"{shipment.name} is published already with other content",
+            hint="versions are immutable: give the new content a new version",
+        )
+    return there is not None
+
+
+def _published(client: ApiClient, shipment: Shipment) -> str | None:
+    """The digest of the manifest that is published under the shipment's name, if any."""
+    manifest = shipment.packed.manifest
+    name = (manifest.group, manifest.version, manifest.variant)
+    there = client.software().software
+    return next((one.manifest for one in there if (one.group, one.version, one.variant) == name), None)
 
 
 def base_manifests(client: ApiClient, group: str | None) -> list[Manifest]:

@@ -118,6 +118,16 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
         return sum(blob.size for blob in self.blobs)
 
 
+def same_content(one: Manifest, other: Manifest) -> bool:
+    """Whether both deploy the same thing, however their small files are packed into blobs."""
+    return _without_places(one) == _without_places(other)
+
+
+def _without_places(manifest: Manifest) -> Manifest:
+    files = tuple(msgspec.structs.replace(entry, blob=-1, offset=0) for entry in manifest.files)
+    return msgspec.structs.replace(manifest, files=files, blobs=())
+
+
 class Target(msgspec.Struct, frozen=True, order=True):
     """One version as a plan names it: group, version, variant and the manifest's digest (64 hex digits)."""
 
