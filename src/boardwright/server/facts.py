@@ -15,11 +15,19 @@ from boardwright.model.inventory import Board, Inventory
 from boardwright.model.plan import Plan
 from boardwright.model.policy import Policy
 from boardwright.state.kv import KV, Entry
-from boardwright.state.records import BOARDS, CATALOG, PLAN, POLICY, ROLLOUTS, CatalogRecord, RolloutRecord
+from boardwright.state.records import (
+    BOARDS,
+    CATALOG,
+    PLAN,
+    POLICY,
+    ROLLOUTS,
+    CatalogRecord,
+    RolloutRecord,
+    encode_record,
+)
 
 _T = TypeVar("_T")
 _log = log.get("server.facts")
-_encoder = msgspec.json.Encoder(order="deterministic")
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -51,8 +59,8 @@ def read_facts(kv: KV) -> Facts:
 
 
 def encoded(record: msgspec.Struct) -> bytes:
-    """A record as the state keeps it: JSON, keys sorted."""
-    return _encoder.encode(record)
+    """A record as the state keeps it."""
+    return encode_record(record)
 
 
 def _required(entry: Entry | None, record_type: type[_T], absent: _T) -> _T:

@@ -21,14 +21,13 @@ import msgspec
 
 from boardwright.errors import BoardwrightError, ConflictError
 from boardwright.state.kv import Entry, Transaction
-from boardwright.state.records import LEASE, LeaseRecord
+from boardwright.state.records import LEASE, LeaseRecord, encode_record
 
 RENEW_EVERY = 0.5
 HOLD_FOR = 3.0
 TAKE_AFTER = 3.1  # HOLD_FOR and three per cent: far more than crystals differ, and no timer needs to be exact
 LOOK_EVERY = 0.5  # how often a rival reads if nothing wakes it
 
-_encode = msgspec.json.Encoder(order="deterministic").encode
 _decode = msgspec.json.Decoder(LeaseRecord).decode
 
 
@@ -154,7 +153,7 @@ class LeaseKeeper:
 
     def _propose(self, record: LeaseRecord) -> Transaction:
         self._proposed = record
-        return Transaction({LEASE: self._revision}, {LEASE: _encode(record)})
+        return Transaction({LEASE: self._revision}, {LEASE: encode_record(record)})
 
 
 def fenced(transaction: Transaction, held: Held) -> Transaction:

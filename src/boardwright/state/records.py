@@ -1,13 +1,17 @@
 """Which records the cluster keeps in its replicated state, and their keys.
 
 Only transitions are state: heartbeats and progress stay in the servers' memory. Every record is JSON of the struct
-named here (msgspec, keys sorted) and carries what a later release needs to read it back.
+named here (msgspec, keys sorted) beside ``schema``, the version of its form. Readers ignore fields that they do not
+know and new fields have defaults, so that the release before can read what this one wrote.
 """
+
+from typing import Any
 
 import msgspec
 
 from boardwright.model.policy import Selector
 
+SCHEMA = 1  # of all records: grows when a release adds a field or a kind of record
 LEASE = "lease/active"  # LeaseRecord
 POLICY = "policy"  # model.policy.Policy
 PLAN = "plan"  # model.plan.Plan
@@ -73,6 +77,12 @@ class RolloutRecord(msgspec.Struct, frozen=True):
     confirmed: int = 0
     failed: int = 0
     reasons: dict[str, str] = {}
+
+
+def encode_record(record: msgspec.Struct) -> bytes:
+    """A record as the state keeps it: JSON with its schema version, keys sorted."""
+    fields: dict[str, Any] = msgspec.to_builtins(record)
+    return msgspec.json.encode({**fields, "schema": SCHEMA}, order="deterministic")
 
 
 def catalog_key(group: str, version: str, variant: str) -> str:

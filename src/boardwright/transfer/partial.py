@@ -2,7 +2,8 @@
 
 Rules:
 
-* Two files: the data, and the **map**: the boot that wrote it, then one byte per piece, 1 for verified. A piece is
+* Two files: the data, and the **map**: its schema version and the boot that wrote it, then one byte per piece, 1 for
+  verified. A map of another schema is read like one of another boot: nothing is lost, all of it is hashed. A piece is
   marked after its data is written, so the map is never ahead of the data, whatever kills the process.
 * After a power cut the disk may have kept the map and lost data: what a map of another boot claims is hashed anew.
 * Any thread may write any piece; two that write the same piece write the same bytes.
@@ -18,6 +19,7 @@ from typing import Self
 from boardwright.model.software import PIECE_SIZE, BlobRef
 
 MAP_SUFFIX = ".map"
+SCHEMA = 1
 _BOOT_FIELD = 64  # bytes at the start of a map; a boot id has 36
 Bytes = bytes | bytearray | memoryview
 
@@ -39,7 +41,7 @@ class Partial:
             self._pieces = bytearray(os.pread(self._map, count, _BOOT_FIELD).ljust(count, b"\0"))
             if os.fstat(self._data).st_size != blob.size:
                 os.ftruncate(self._data, blob.size)
-            mark = boot.encode().ljust(_BOOT_FIELD, b"\0")
+            mark = f"{SCHEMA} {boot}".encode().ljust(_BOOT_FIELD, b"\0")
             if not boot or os.pread(self._map, _BOOT_FIELD, 0) != mark:
                 self._believe_only_what_hashes()
                 os.pwrite(self._map, mark, 0)
