@@ -5,7 +5,7 @@ Rules:
 * The deadline bounds the whole check. A command runs once; HTTP and TCP are tried again until the deadline, because a
   service that was just restarted needs its time.
 * A command is a program of the version (relative to it, run in it); a bare word that is no file of the version is
-  looked up in PATH.
+  looked up in PATH, and an absolute path is the board's own program.
 * Healthy is: exit code 0; a 2xx status (redirects are not followed); a connection.
 * Whatever goes wrong is a reason, never an exception.
 """
@@ -56,10 +56,10 @@ def check_health(spec: HealthSpec | None, tree: Path, env: Mapping[str, str], st
 def _command(spec: HealthSpec, tree: Path, env: Mapping[str, str], stop: threading.Event) -> Health:
     program = spec.command[0]
     try:
-        check_path(program)
+        check_path(program.removeprefix("/"))
     except MalformedError as error:
         return Health(f"health check {program!r} is not a path in the version: {error}")
-    inside = tree / program
+    inside = tree / program  # an absolute path stays what it is
     first = str(inside) if "/" in program or inside.exists() else program
     result = run_command([first, *spec.command[1:]], cwd=tree, env=env, timeout=spec.timeout, stop=stop)
     return Health(f"health check {' '.join(spec.command)} {result.problem}", result.tail) if not result.ok else Health()

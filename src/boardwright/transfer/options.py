@@ -7,19 +7,26 @@ Rules:
 * The file itself is not deployed.
 """
 
+import difflib
+import re
 import tomllib
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import msgspec
 
-from boardwright.errors import UsageError
+from boardwright.errors import MalformedError, UsageError
 from boardwright.model.requirement import parse_requirement
-from boardwright.model.software import HealthSpec, InstallSpec
+from boardwright.model.software import HealthSpec, InstallSpec, check_path
 
 FILE_NAME = "boardwright.toml"
 MAX_FILE = 1024 * 1024  # bytes; a description of a version is a page
 _T = TypeVar("_T", bound=msgspec.Struct)
 _HEALTH_KINDS = ("command", "http", "tcp")
+_TYPE = re.compile(r"[A-Za-z0-9._+~*?\[\]!-]{1,128}")  # the characters of a name, and those of a glob
+_URL = re.compile(r"https?://[^/\s]+\S*")
+_TCP = re.compile(r"\S+:\d{1,5}")
+MAX_SECONDS = 3600.0  # of a hook or a health check; longer means that nobody is waiting for it
 
 
 class SoftwareOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +53,14 @@ class _Software(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _TABLES = ("software", "install", "health")
+_KINDS: dict[Any, str] = {
+    str: "text, write it in quotes",
+    str | None: "text, write it in quotes",
+    float: "a number of seconds",
+    tuple[str, ...]: 'a list of texts, write ["a", "b"]',
+    tuple[str, ...] | None: 'a list of texts, write ["a", "b"]',
+    dict[str, str] | None: 'a table of requirements, write { platform = ">= 3" }',
+}
 
 
 def read_options(name: str, data: bytes) -> SoftwareOptions:
@@ -57,10 +72,16 @@ def read_options(name: str, data: bytes) -> SoftwareOptions:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{name} is not TOML: {error}") from error
     for table, content in tables.items():
+        if table not in _TABLES and isinstance(content, dict):
+            raise UsageError(f"{name} has the unknown table [{table}]", hint=_known(table, _TABLES))
         if table not in _TABLES or not isinstance(content, dict):
             raise UsageError(f"{name} has {_shown(table, content)}, known are [software], [install] and [health]")
     software = _table(name, "software", tables, _Software)
     _check_requires(name, software.requires or {})
+    check_board_types(f"{name}: [software] board_types", software.board_types or ())
+    install = _table(name, "install", tables, InstallSpec) if "install" in tables else None
+    if install is not None:
+        _check_seconds(f"{name}: [install] hook_timeout", install.hook_timeout)
     health = _table(name, "health", tables, HealthSpec) if "health" in tables else None
     if health is not None:
         _check_health(name, health)
@@ -69,9 +90,19 @@ def read_options(name: str, data: bytes) -> SoftwareOptions:
         version=software.version,
         board_types=software.board_types,
         requires=software.requires,
-        install=_table(name, "install", tables, InstallSpec) if "install" in tables else None,
+        install=install,
         health=health,
     )
+
+
+def check_board_types(name: str, board_types: Iterable[str]) -> None:
+    """Raise UsageError for a glob that no board type could match or that cannot name a variant."""
+    for board_type in board_types:
+        if not _TYPE.fullmatch(board_type):
+            raise UsageError(
+                f"{name}: board type {board_type[:200]!r} is not a glob of a board type",
+                hint="letters, digits and . _ + ~ - with * ? [ ] where anything fits, e.g. lc-*; repeat it for more",
+            )
 
 
 def _table(name: str, table: str, tables: dict[str, Any], kind: type[_T]) -> _T:
@@ -79,13 +110,11 @@ def _table(name: str, table: str, tables: dict[str, Any], kind: type[_T]) -> _T:
     fields = {field.name: field.type for field in msgspec.structs.fields(kind)}
     for key, value in tables.get(table, {}).items():
         if key not in fields:
-            raise UsageError(
-                f"{name}: [{table}] has the unknown key {_shown(key, value)}", hint=f"known are {', '.join(fields)}"
-            )
+            raise UsageError(f"{name}: [{table}] has the unknown key {_shown(key, value)}", hint=_known(key, fields))
         try:
             values[key] = msgspec.convert(value, fields[key])
         except msgspec.ValidationError as error:
-            raise UsageError(f"{name}: [{table}] {_shown(key, value)} is wrong: {error}") from error
+            raise UsageError(f"{name}: [{table}] {_shown(key, value)} is not {_KINDS[fields[key]]}") from error
     return kind(**values)
 
 
@@ -103,8 +132,32 @@ def _check_health(name: str, health: HealthSpec) -> None:
         raise UsageError(
             f"{name}: [health] has {' and '.join(probes) or 'no probe'}, one of command, http, tcp is needed"
         )
-    if not 0 < health.timeout <= 3600:
-        raise UsageError(f"{name}: [health] timeout = {health.timeout:g} is not within 0 and 3600 s")
+    _check_seconds(f"{name}: [health] timeout", health.timeout)
+    program = health.command[0] if health.command else ""
+    if health.command and not program.startswith("/"):
+        try:
+            check_path(program)
+        except MalformedError as error:
+            raise UsageError(
+                f"{name}: [health] command: {error}", hint="write its path in the version, e.g. bin/check"
+            ) from error
+    if health.http and not _URL.fullmatch(health.http):
+        raise UsageError(
+            f"{name}: [health] {_shown('http', health.http)} is not a URL", hint='e.g. "http://127.0.0.1/up"'
+        )
+    if health.tcp and not _TCP.fullmatch(health.tcp):
+        raise UsageError(f"{name}: [health] {_shown('tcp', health.tcp)} is not host:port", hint='e.g. "127.0.0.1:179"')
+
+
+def _check_seconds(what: str, seconds: float) -> None:
+    if not 0 < seconds <= MAX_SECONDS:
+        raise UsageError(f"{what} = {seconds:g} is not more than 0 and at most {MAX_SECONDS:g} seconds")
+
+
+def _known(word: str, known: Iterable[str]) -> str:
+    words = list(known)
+    close = difflib.get_close_matches(word, words, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(words)}"
 
 
 def _first(one: Any, other: Any) -> Any:

@@ -32,9 +32,17 @@ from boardwright.model.software import (
 )
 from boardwright.transfer.archive import is_archive, read_archive
 from boardwright.transfer.contents import Contents, Entry, read_directory, read_image
-from boardwright.transfer.options import SoftwareOptions, read_options
+from boardwright.transfer.options import SoftwareOptions, check_board_types, read_options
 
 SMALL = 256 * 1024  # bytes; below, the cost of a request and an fsync is more than that of the bytes
+ARCHIVE_NAMES = (
+    ".tar",
+    ".tgz",
+    ".txz",
+    ".tzst",
+    ".tbz2",
+    *(f".tar.{kind}" for kind in ("gz", "xz", "zst", "bz2", "lz4")),
+)
 _EMPTY = hashlib.sha256().hexdigest()
 _Place = tuple[str, int]  # blob's digest, offset
 
@@ -63,7 +71,12 @@ def pack(path: Path, options: SoftwareOptions, *, workdir: Path, base: Sequence[
     `options` win over the version's own description. Raises UsageError with path, field and value for what is
     wrong with the input, OSError if the work directory cannot be written.
     """
+    check_board_types("--board-type", options.board_types or ())
     contents = _read(path, workdir)
+    if all(entry.directory for entry in contents.entries.values()):
+        raise UsageError(
+            f"{path} holds no files", hint="name the folder, archive or image that has the version's files"
+        )
     if contents.description is not None:
         options = options.over(read_options(f"boardwright.toml of {path}", contents.description))
     group, version = _named("group", options.group, path), _named("version", options.version, path)
@@ -87,7 +100,7 @@ def pack(path: Path, options: SoftwareOptions, *, workdir: Path, base: Sequence[
         check_manifest(manifest)
     except MalformedError as error:
         raise UsageError(f"{path} is no version: {error}") from error
-    _check_hooks(manifest, path)
+    _check_programs(manifest, path)
     return Packed(manifest, sources)
 
 
@@ -100,6 +113,11 @@ def _read(path: Path, workdir: Path) -> Contents:
         archive = is_archive(path)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+    if not archive and path.name.lower().endswith(ARCHIVE_NAMES):
+        raise UsageError(
+            f"{path} is named like a tar archive, but is none that can be read",
+            hint="tar, plain or packed by gzip, xz or zstd, is; an image needs another name",
+        )
     if not archive:
         return read_image(path)
     spool = workdir / "spool"
@@ -250,11 +268,18 @@ def _named(field: str, value: str | None, path: Path) -> str:
     return value
 
 
-def _check_hooks(manifest: Manifest, path: Path) -> None:
-    """A hook that is not there would only be found out on the boards. Raises UsageError."""
-    paths = {entry.path for entry in manifest.files}
-    links = {entry.path for entry in manifest.files if entry.link is not None}
-    for hook in (*manifest.install.before, *manifest.install.after):
-        through_link = any(hook.startswith(f"{link}/") for link in links)
-        if hook not in paths and not through_link:
-            raise UsageError(f"{path} has the hook {hook!r}, but no such file")
+def _check_programs(manifest: Manifest, path: Path) -> None:
+    """A hook or health check that cannot be started would only be found out on the boards. Raises UsageError."""
+    files = {entry.path: entry for entry in manifest.files}
+    links = [entry.path for entry in manifest.files if entry.link is not None]
+    hooks = (*manifest.install.before, *manifest.install.after)
+    for hook in hooks:
+        if hook not in files and not any(hook.startswith(f"{link}/") for link in links):
+            raise UsageError(
+                f"{path} has the hook {hook!r}, but no such file", hint="write its path in the version, e.g. bin/check"
+            )
+    probe = manifest.health.command[:1] if manifest.health else ()  # one that is missing may be made by a hook
+    for what, program in [("hook", hook) for hook in hooks] + [("health check", program) for program in probe]:
+        entry = files.get(program)
+        if entry is not None and entry.link is None and not entry.mode & 0o111:
+            raise UsageError(f"{path}: the {what} {program!r} is not executable", hint=f"chmod +x {program}")

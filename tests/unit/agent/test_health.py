@@ -61,7 +61,11 @@ class TestACommand:
     def test_that_is_a_bare_word_is_found_in_the_path(self, tmp_path: Path) -> None:
         assert check(HealthSpec(command=("true",)), tmp_path) == Health()
 
-    @pytest.mark.parametrize("path", ["/bin/true", "../probe"])
+    def test_with_an_absolute_path_is_the_boards_own(self, tmp_path: Path) -> None:
+        assert check(HealthSpec(command=("/bin/true",)), tmp_path) == Health()
+        assert "exit code 1" in check(HealthSpec(command=("/bin/false",)), tmp_path).reason
+
+    @pytest.mark.parametrize("path", ["/../bin/true", "../probe"])
     def test_outside_of_the_version_is_refused(self, tmp_path: Path, path: str) -> None:
         assert "not a path in the version" in check(HealthSpec(command=(path,)), tmp_path).reason
 

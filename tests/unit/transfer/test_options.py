@@ -51,8 +51,16 @@ def test_what_the_command_says_wins() -> None:
         (b"[software]\ngruop = 'x'", ["[software]", "gruop", "'x'"]),
         (b"[healht]\ncommand = ['x']", ["healht"]),
         (b"group = 'x'", ["group", "'x'"]),
-        (b"[software]\nversion = 8", ["[software]", "version = 8", "str"]),
-        (b"[software]\nboard_types = 'lc'", ["board_types = 'lc'", "array"]),
+        (b"[software]\nversion = 8", ["[software]", "version = 8", "text"]),
+        (b"[software]\nboard_types = 'lc'", ["board_types = 'lc'", "list"]),
+        (b"[software]\nboard_types = ['lc-*', '']", ["board_types", "board type ''"]),
+        (b"[software]\nboard_types = ['lc, rp']", ["board type 'lc, rp'"]),
+        (b"[software]\nrequires = { platform = 3 }", ["requires = {'platform': 3}", "table of requirements"]),
+        (b"[install]\nhook_timeout = -1", ["[install] hook_timeout = -1"]),
+        (b"[install]\nhook_timeout = 'long'", ["hook_timeout = 'long'", "number of seconds"]),
+        (b"[health]\ncommand = ['../probe']", ["[health] command", "'../probe'"]),
+        (b"[health]\nhttp = 'localhost/up'", ["[health] http = 'localhost/up'", "URL"]),
+        (b"[health]\ntcp = 'localhost'", ["[health] tcp = 'localhost'", "host:port"]),
         (b"[software]\nrequires = { platform = 'about 3' }", ["requires.platform", "about 3"]),
         (b"[install]\nbefore = 'bin/check'", ["[install]", "before = 'bin/check'"]),
         (b"[install]\nshell = true", ["[install]", "shell = True"]),
@@ -70,3 +78,13 @@ def test_what_is_wrong_is_named_with_file_key_and_value(text: bytes, words: list
         read_options(NAME, text)
     for word in [NAME, *words]:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [(b"[sofware]", "'software'"), (b"[health]\ncomand = ['x']", "'command'"), (b"[install]\nx = 1", "hook_timeout")],
+)
+def test_a_misspelt_word_has_the_one_that_was_meant_in_its_hint(text: bytes, hint: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        read_options(NAME, text)
+    assert hint in str(caught.value.hint)
