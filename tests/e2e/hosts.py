@@ -68,6 +68,25 @@ class Hosts(Cluster):
         command = ["ip", "netns", "exec", self._name(self.boards[0]), str(BIN / "boardwright"), *arguments]
         return self.execute(command, operator=operator)
 
+    def second_backplane(self, places: Sequence[tuple[int, int]], network: str) -> None:
+        """Another bridge, which does not reach the first; boards get ``eth2`` and lose nothing."""
+        switch = self._space("switch2")
+        _ip("-n", switch, "link", "add", "backplane", "type", "bridge")
+        _ip("-n", switch, "link", "set", "backplane", "up")
+        for chassis, slot in places:
+            board = f"c{chassis}s{slot}"
+            space = self._name(board)
+            _ip("-n", switch, "link", "add", board, "type", "veth", "peer", "name", "eth2", "netns", space)
+            _ip("-n", switch, "link", "set", board, "master", "backplane", "up")
+            _ip("-n", space, "address", "add", f"{network}.{chassis}.{slot}/16", "dev", "eth2")
+            _ip("-n", space, "link", "set", "eth2", "up")
+
+    def drop_in(self, board: str, program: str, text: str) -> None:
+        """Lay `text` over the board's configuration of ``server`` or ``agent``."""
+        folder = self.directory / "out" / board / f"{program}.toml.d"
+        folder.mkdir(exist_ok=True)
+        (folder / f"{len(list(folder.iterdir()))}.toml").write_text(text)
+
     def cut(self, board: str) -> None:
         """Pull the board's cable."""
         _ip("-n", self._name("switch"), "link", "set", board, "down")

@@ -55,9 +55,7 @@ def test_m5_each_host_takes_the_server_of_its_chassis_and_crosses_when_it_is_gon
     deploy(hosts, "1")
     hosts.until_confirmed("1", "c1s3", "c2s3")
     assert {board: hosts.group(board)["server"]["id"] for board in ("c1s3", "c2s3")} == {"c1s3": "c1s1", "c2s3": "c2s1"}
-    slow = hosts.directory / "out" / "c2s3" / "agent.toml.d"
-    slow.mkdir()
-    (slow / "slow.toml").write_text('[limits]\ndownload = "2MB/s"\n')
+    hosts.drop_in("c2s3", "agent", '[limits]\ndownload = "2MB/s"\n')
     hosts.processes["agent-c2s3"].terminate()
     assert hosts.processes["agent-c2s3"].wait(10) == 0
     hosts.start_agents("c2s3")
@@ -100,6 +98,23 @@ def test_a_board_whose_cable_was_out_goes_on_when_it_is_in_again(hosts: Hosts) -
     hosts.until("it is not heard any more", lambda: silent(hosts, "c1s3") > 6)
     hosts.plug("c1s3")
     hosts.until_confirmed("2", "c1s3")
+
+
+def test_a_server_on_two_networks_names_to_each_board_the_address_that_it_can_reach(hosts: Hosts) -> None:
+    hosts.init([(1, 1, True), (1, 3, False), (1, 4, False)])
+    hosts.second_backplane([(1, 1), (1, 4)], "10.77")
+    hosts.cut("c1s4")  # it is on the second network alone
+    hosts.drop_in("c1s4", "agent", '[cluster]\ninterface = "eth2"\n')
+    both = '[cluster]\ninterface = ["eth1", "eth2"]\n'
+    hosts.drop_in("c1s1", "server", both + '[server]\nlisten = "0.0.0.0:6688"\nblob_listen = "0.0.0.0:6689"\n')
+    hosts.start_servers("c1s1")
+    hosts.start_agents("c1s3", "c1s4")
+    publish(hosts, "1")
+    deploy(hosts, "1")
+    hosts.until_confirmed("1", "c1s3", "c1s4")
+    publish(hosts, "2")
+    deploy(hosts, "2")
+    hosts.until("the announcement went out on both", lambda: all_run(hosts, "2", "c1s3", "c1s4"), timeout=20)
 
 
 def silent(hosts: Hosts, board: str) -> float:

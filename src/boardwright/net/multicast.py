@@ -111,6 +111,10 @@ class ControlSocket:
         """Send to one address, from the own address that routes there."""
         self._send(self._route(address), data, address)
 
+    def address_towards(self, address: Address) -> str:
+        """The own address from which that one is reached."""
+        return str(self._route(address).getsockname()[0])
+
     def close(self) -> None:
         """Stop hearing and close; a second call does nothing."""
         for sock in self._sockets():

@@ -34,6 +34,7 @@ class Responder:
         on_sighting: Callable[[BoardReport, Address], None],
     ) -> None:
         self.facts = facts  # the API's URL joins when its port is known
+        self.facts_for: Callable[[ServerFacts, Address], ServerFacts] = lambda facts, sender: facts
         self._mirror = mirror
         self._holdings = holdings
         self._load = load
@@ -64,7 +65,7 @@ class Responder:
         if not request.board_type and request.board == self.facts.server:
             return  # this server's own question, looped back
         plan = self._mirror.state.plan.for_board(request.board)
-        offer = answer(request, self.facts, plan, self._holdings.by_manifest, self._load())
+        offer = answer(request, self.facts_for(self.facts, sender), plan, self._holdings.by_manifest, self._load())
         if offer is not None:
             for datagram in encode_offers(offer):
                 send(datagram, sender)

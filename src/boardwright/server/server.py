@@ -36,6 +36,7 @@ from boardwright.server.own_status import OwnStatus
 from boardwright.server.patient_kv import PatientKV
 from boardwright.server.peers import Peers
 from boardwright.server.publishing import Publishing
+from boardwright.server.reachable import facts_for
 from boardwright.server.registration import keep_registered
 from boardwright.server.replicator import Replicator
 from boardwright.server.responder import Responder
@@ -102,6 +103,7 @@ class Server:
         facts = msgspec.structs.replace(facts, api=await self._listen(app, settings.listen, "asgi"))
         responder.facts = facts
         self._network = network = await self._open_network(responder)
+        responder.facts_for = facts_for(settings.listen, settings.blob_listen, network.address_towards)
         asking = Asking(settings.cluster.name, settings.id, settings.location, network)
         responder.on_offer = asking.hear
         self._announcer = Announcer(
