@@ -220,7 +220,7 @@ class BoardDriver:
     def _search(self, now: float) -> None:
         if self.asking.asking or self._refreshing:
             return
-        for group, event in self.searching.look(now, self.generation):
+        for group, event in self.searching.look(now):
             self._step(group, event, now)
 
     # --- the machines ---

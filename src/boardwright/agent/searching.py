@@ -16,7 +16,7 @@ from boardwright.agent.deployment import NoSource, SourceFound
 from boardwright.model.inventory import Board
 from boardwright.model.report import Explanation
 from boardwright.model.software import Target
-from boardwright.protocol.choose import Candidate, Choice, choose
+from boardwright.protocol.choose import Candidate, choose
 from boardwright.protocol.timing import RequestTiming
 
 
@@ -64,18 +64,18 @@ class Searching:
     def next_wakeup(self) -> float | None:
         return min((search.not_before for search in self._searches.values()), default=None)
 
-    def look(self, now: float, generation: int) -> list[tuple[str, SourceFound | NoSource]]:
-        """Take the searches that are due as far as the last round goes; `generation` is the board's plan."""
+    def look(self, now: float) -> list[tuple[str, SourceFound | NoSource]]:
+        """Take the searches that are due as far as the last round goes."""
         found = []
         for group, search in list(self._searches.items()):
             if now >= search.not_before:
-                event = self._choose(group, search, now, generation)
+                event = self._choose(group, search, now)
                 if event is not None:
                     del self._searches[group]
                     found.append((group, event))
         return found
 
-    def _choose(self, group: str, search: _Search, now: float, generation: int) -> SourceFound | NoSource | None:
+    def _choose(self, group: str, search: _Search, now: float) -> SourceFound | NoSource | None:
         digest = search.target.manifest
         manifest = bytes.fromhex(digest)
         if not self._asking.fresh(now):
@@ -91,7 +91,7 @@ class Searching:
             self._ask(search, now + self._timing.preparing_repeat)
             return None
         asked = self._asking.asked_for(group, manifest)
-        if not asked and (not choice.ranking or _nearer_unaware(choice, generation)):
+        if not asked and (not choice.ranking or choice.unasked):
             self._ask(search, now)
             return None
         if not choice.ranking:
@@ -102,11 +102,3 @@ class Searching:
     def _ask(self, search: _Search, when: float) -> None:
         search.not_before = when
         self._asking.ask_by(when)
-
-
-def _nearer_unaware(choice: Choice, generation: int) -> bool:
-    """Whether a server nearer than the best may have the version and not know yet that the board wants it."""
-    best = choice.ranking[0].source.tier.rank
-    return any(
-        heard.rank is None and heard.source.tier.rank < best and heard.generation < generation for heard in choice.heard
-    )
