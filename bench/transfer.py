@@ -188,20 +188,20 @@ def failover_rows(bench: Bench, server: Server, file: Path, repeats: int) -> lis
     shutil.copytree(server.root / "blobs", spare / "blobs", copy_function=os.link)
     rows = []
     count = max(3, repeats // 2)
-    plain = statistics.median(
-        bench.fetch(file, [server.url], tree=False, durable=False)["seconds"] for _ in range(count)
-    )
     for name, number, target in (("killed", signal.SIGKILL, 1.0), ("hangs (SIGSTOP)", signal.SIGSTOP, 3.0)):
-        extra, again = [], 0
+        unhurt, hurt, again = [], [], 0
         for _ in range(count):
+            unhurt.append(bench.fetch(file, [server.url], tree=False, durable=False)["seconds"])
             victim = Server(spare)
             try:
                 hit = [victim.process.pid, int(number), 256 * MIB]
                 run = bench.fetch(file, [victim.url, server.url], tree=False, durable=False, hit=hit)
             finally:
                 victim.close()
-            extra.append(run["seconds"] - plain)
+            hurt.append(run["seconds"])
             again += run["refetched"]
+        plain = statistics.median(unhurt)
+        extra = [seconds - plain for seconds in hurt]
         worst = max(extra)
         rows.append(
             Row(
