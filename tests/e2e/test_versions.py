@@ -118,3 +118,19 @@ def held_by(cluster: Cluster, version: str) -> int:
 def store_size(cluster: Cluster) -> int:
     """Bytes of all servers' stores."""
     return sum(path.stat().st_size for path in cluster.directory.glob("boards/*/data/store/**/*") if path.is_file())
+
+
+def test_a_deploy_right_after_the_publish_does_not_pull_a_chassis_over_the_link(cluster: Cluster) -> None:
+    places = [(1, 1, True), (2, 1, True), *((2, slot, False) for slot in range(3, 8))]
+    cluster.init(places)
+    cluster.start_servers("c1s1", "c2s1")
+    boards = [f"c2s{slot}" for slot in range(3, 8)]
+    cluster.start_agents(*boards)
+    software = cluster.directory / "software"
+    software.mkdir()
+    (software / "data.bin").write_bytes(os.urandom(40_000_000))
+    publish(cluster, software, "1")  # c1s1, the first to start, is the active and takes it
+    assert cluster.run("deploy", "platform", "1").returncode == 0
+    cluster.until_confirmed("1", *boards)
+    crossed = {board: cluster.group(board)["bytes"].get("elsewhere", 0) for board in boards}
+    assert crossed == dict.fromkeys(boards, 0)
