@@ -170,6 +170,19 @@ def test_agent_once_says_by_its_exit_code_how_it_went(cluster: Cluster) -> None:
     assert running(cluster, "c1s3") == "one"
 
 
+def test_one_agent_process_may_stand_for_several_boards(cluster: Cluster) -> None:
+    cluster.init([(1, 1, True), (1, 3, False), (2, 4, False)])
+    cluster.start_servers("c1s1")
+    publish(cluster, software(cluster.directory, "one"), "1")
+    assert cluster.run("deploy", "platform", "1").returncode == 0
+    configs = [str(cluster.directory / "out" / board / "agent.toml") for board in ("c1s3", "c2s4")]
+    once = cluster.run("agent", "--config", configs[0], "--config", configs[1], "--once")
+    assert once.returncode == 0, once.stderr
+    assert running(cluster, "c1s3") == running(cluster, "c2s4") == "one"
+    assert cluster.group("c1s3")["server"]["tier"] == "same-chassis"
+    assert cluster.group("c2s4")["server"]["tier"] == "elsewhere"
+
+
 def test_groups_are_deployed_in_the_order_of_their_requirements(cluster: Cluster) -> None:
     cluster.init(PLACES, groups=("routing", "platform"))
     cluster.start_servers("c1s1")

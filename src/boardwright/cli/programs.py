@@ -22,11 +22,17 @@ def server(config: ConfigOption) -> None:
 
 
 def agent(
-    config: ConfigOption,
+    config: Annotated[
+        list[Path],
+        typer.Option("--config", metavar="FILE", help="A board's agent.toml. Repeat to stand for several boards."),
+    ],
     once: Annotated[bool, typer.Option("--once", help="One cycle from request to confirm.")] = False,
 ) -> None:
     """Run the agent of a board."""
-    _become("boardwright-agent", ["--config", str(config), *(["--once"] if once else [])])
+    _become(
+        "boardwright-agent",
+        [*(word for path in config for word in ("--config", str(path))), *(["--once"] if once else [])],
+    )
 
 
 def program(name: str) -> str:

@@ -5,7 +5,8 @@ Rules:
 * Every datagram is decoded once; what is malformed, oversized or foreign is counted by its reason and dropped.
 * A request is answered from memory alone, by the sender's address, with at most as many bytes as it had. A thousand
   requests at one moment are answered in a second or two, so nothing here may wait or touch the disk.
-* Offers go to whoever asked (this server, when it copies versions); announcements only hurry the follower.
+* Offers go to whoever asked (this server, when it copies versions); announcements are for boards: a server follows
+  the state itself.
 * The same datagram is often repeated (back-off): repetitions are answered, too, an answer may have been lost.
 """
 
@@ -15,7 +16,7 @@ from collections.abc import Callable
 from boardwright.model.report import BoardReport
 from boardwright.net.multicast import Address
 from boardwright.protocol.codec import Dropped, decode, encode_offers
-from boardwright.protocol.messages import Announcement, Offer, Request
+from boardwright.protocol.messages import Offer, Request
 from boardwright.protocol.offerer import ServerFacts, answer
 from boardwright.server.holdings import Holdings
 from boardwright.server.mirror import Mirror
@@ -40,7 +41,6 @@ class Responder:
         self._load = load
         self._on_sighting = on_sighting
         self.on_offer: Callable[[Offer], None] | None = None
-        self.on_announcement: Callable[[Announcement], None] | None = None
         self.received: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
         self.offers_sent = 0
@@ -55,11 +55,8 @@ class Responder:
         self.received[type(message).__name__.lower()] += 1
         if isinstance(message, Request):
             self._answer(message, sender, send)
-        elif isinstance(message, Offer):
-            if self.on_offer is not None:
-                self.on_offer(message)
-        elif self.on_announcement is not None and message.server != self.facts.server:
-            self.on_announcement(message)
+        elif isinstance(message, Offer) and self.on_offer is not None:
+            self.on_offer(message)
 
     def _answer(self, request: Request, sender: Address, send: Callable[[bytes, Address], None]) -> None:
         if not request.board_type and request.board == self.facts.server:
