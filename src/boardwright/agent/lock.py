@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from boardwright.errors import FailedError, RefusedError
+from boardwright.errors import RefusedError, UsageError
 
 
 class StateLock:
@@ -17,17 +17,23 @@ class StateLock:
         self._fd = -1
 
     def __enter__(self) -> Self:
-        """Raises RefusedError if another agent runs, FailedError if the directory cannot be used."""
+        """Raises RefusedError if another agent runs, UsageError if the directory cannot be used."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise FailedError(f"cannot use {self._path.parent}: {os.strerror(error.errno or 0)}") from error
+            raise UsageError(
+                f"the state directory {self._path.parent} cannot be used: {os.strerror(error.errno or 0)}",
+                hint="set [agent] state_dir to a directory that this user may write",
+            ) from error
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(fd)
-            raise RefusedError(f"another agent runs on {self._path.parent}") from None
+            raise RefusedError(
+                f"another agent runs on the state directory {self._path.parent}",
+                hint="stop that agent first, or set another [agent] state_dir",
+            ) from None
         self._fd = fd
         return self
 

@@ -12,12 +12,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from boardwright import log
+from boardwright import __version__, log
 from boardwright.agent.agent import Agent
 from boardwright.agent.lock import StateLock
 from boardwright.agent.memory import one_arena
 from boardwright.config import load_agent
-from boardwright.errors import BoardwrightError
+from boardwright.errors import BoardwrightError, UsageError
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -27,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         log.configure("boardwright-agent", options.log_level)
         boards = [load_agent(path) for path in options.config]
+        for settings in boards:
+            _check_root(settings.root)
         with contextlib.ExitStack() as locks:
             for settings in boards:
                 locks.enter_context(StateLock(settings.state_dir))
@@ -38,6 +40,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os._exit(error.exit_code)
     sys.stderr.flush()
     os._exit(0)
+
+
+def _check_root(root: Path) -> None:
+    """Raise UsageError unless software can be deployed below `root`; else every download would be for nothing."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        trouble = "" if os.access(root, os.W_OK | os.X_OK) else "it may not be written"
+    except OSError as error:
+        trouble = os.strerror(error.errno or 0)
+    if trouble:
+        raise UsageError(
+            f"the root {root} cannot be used: {trouble}",
+            hint="set [agent] root to a directory that this user may write",
+        )
 
 
 async def _run(agent: Agent, *, once: bool) -> None:
@@ -61,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
         help="agent.toml of the board; given more than once, the process stands for several boards",
     )
     parser.add_argument("--once", action="store_true", help="one cycle from request to confirm, then end")
+    parser.add_argument("--version", action="version", version=f"boardwright-agent {__version__}")
     parser.add_argument("--log-level", default="info", choices=sorted(log.LEVELS), help="default: info")
     return parser
 
@@ -72,7 +89,7 @@ def _complain(error: BoardwrightError) -> None:
         lines.append(f"  because: {cause}")
         cause = cause.__cause__
     if error.hint:
-        lines.append(f"  hint: {error.hint}")
+        lines.append(f"hint: {error.hint}")
     sys.stderr.write("\n".join(lines) + "\n")
 
 

@@ -57,7 +57,7 @@ def _tell(request: DeploymentRequest, deployment: Deployment) -> None:
     """What was begun, on stderr: how many boards change, and which do not and why."""
     waiting = [change for change in deployment.changes if change.reason]
     changing = {change.board for change in deployment.changes if not change.reason}
-    told = _changing(len(changing)) if changing else "no board changes, those that can run it have or get it already"
+    told = _changing(len(changing)) if changing else "no board changes, each that can run it has or gets it"
     output.note(f"{request.group} {request.version}: {told} with plan generation {deployment.generation}")
     for change in waiting[:MAX_WAITING]:
         output.note(f"{change.board} does not change: {change.reason}")

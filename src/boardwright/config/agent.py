@@ -18,7 +18,10 @@ MIN_PERIOD = 1.0
 
 def load_agent(path: Path) -> AgentSettings:
     """Read and check agent.toml and its drop-ins; raises UsageError with file, key and value."""
-    sections = Sections(read_document(path))
+    document = read_document(path)
+    if "server" in document.tables and "agent" not in document.tables:
+        raise UsageError(f"{document.path} is a server's configuration", hint="an agent reads the agent.toml beside it")
+    sections = Sections(document)
     board, agent = sections.table("board"), sections.table("agent")
     relay, limits = sections.table("relay"), sections.table("limits")
     for key in ("type", "groups"):

@@ -174,6 +174,10 @@ def _check_boards(inventory: ClusterInventory) -> None:
 
 def _clash(path: Path, board: str, what: str, value: object, other: str) -> UsageError:
     shown = "the default" if value is None else f"'{value}'"
+    if what == "id":
+        return UsageError(
+            f"{path}: [[board]] {board}: two boards have the id {board!r}", hint="give each board its own id"
+        )
     hint = f"give each board its own {what}"
     if what in ("root", "state_dir", "data_dir"):
         hint = f"they are on one host (127.x.x.x): give each board its own {what}"

@@ -4,8 +4,8 @@ Rules:
 
 * A **reader** turns the raw TOML value into what the program needs, or raises UsageError about the value alone
   (``'x' is not a rate``). The section puts the file, the table and the key in front.
-* ``need`` refuses a missing key, ``get`` has a default. ``finish`` refuses keys that were never asked for and
-  names the close match.
+* ``need`` refuses a missing key, ``get`` has a default. ``finish`` refuses keys that were never asked for. Both name
+  the close match: a misspelt key is a missing one, too.
 """
 
 import difflib
@@ -19,15 +19,20 @@ from boardwright.errors import UsageError
 T = TypeVar("T")
 D = TypeVar("D")
 
+NEARLY = 0.8  # of difflib's ratio: a letter or two are wrong, and another key of the same table is not meant
+
 
 class Section:
-    """A table of `document` at `keys`, called `label` in errors."""
+    """A table of `document` at `keys`, called `label` in errors; `absent` is the hint if the file has no such table."""
 
-    def __init__(self, document: Document, keys: Keys, table: Mapping[str, object], label: str) -> None:
+    def __init__(
+        self, document: Document, keys: Keys, table: Mapping[str, object], label: str, absent: str | None = None
+    ) -> None:
         self._document = document
         self._keys = keys
         self._table = table
         self._known: set[str] = set()
+        self._absent = absent
         self.label = label
 
     def __contains__(self, key: str) -> bool:
@@ -37,7 +42,8 @@ class Section:
         """The key's value through `reader`; UsageError if it is missing or wrong."""
         self._known.add(key)
         if key not in self._table:
-            raise UsageError(f"{self._document.path}: {self._named(key)}: is missing", hint=f"add {key} = ...")
+            hint = self._absent or meant(key, self._table, "there is {!r}, did you mean {!r}?") or f"add {key} = ..."
+            raise UsageError(f"{self._document.path}: {self._named(key)}: is missing", hint=hint)
         try:
             return reader(self._table[key])
         except UsageError as error:
@@ -84,7 +90,10 @@ class Sections:
             table = self._document.tables.get(name, {})
             if not isinstance(table, dict):
                 raise UsageError(f"{self._document.origin((name,))}: {name}: is not a table", hint=f"write [{name}]")
-            self._asked[name] = Section(self._document, (name,), table, f"[{name}]")
+            absent = None
+            if name not in self._document.tables:
+                absent = meant(name, self._document.tables, "there is [{}], did you mean [{}]?")
+            self._asked[name] = Section(self._document, (name,), table, f"[{name}]", absent)
         return self._asked[name]
 
     def finish(self, arrays: Iterable[str] = ()) -> None:
@@ -103,6 +112,12 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     known = sorted(known)
     close = difflib.get_close_matches(word, known, n=1)
     return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+
+
+def meant(word: str, written: Iterable[str], sentence: str) -> str | None:
+    """`sentence` with the written word that is nearly `word`, and `word`; None if there is none."""
+    close = difflib.get_close_matches(word, list(written), n=1, cutoff=NEARLY)
+    return sentence.format(close[0], word) if close else None
 
 
 def text(value: object) -> str:

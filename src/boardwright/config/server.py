@@ -9,6 +9,7 @@ from boardwright.config.quantities import parse_rate, parse_size
 from boardwright.config.readers import BLOB_PORT, address
 from boardwright.config.section import Sections, whole
 from boardwright.config.settings import ServerSettings
+from boardwright.errors import UsageError
 
 DATA_DIR = "/var/lib/boardwright/server"
 ADMISSION = 64  # boards that download at the same time: some four chassis; more only make each other slow
@@ -17,7 +18,12 @@ MAX_ADMISSION = 100_000
 
 def load_server(path: Path) -> ServerSettings:
     """Read and check server.toml and its drop-ins; raises UsageError with file, key and value."""
-    sections = Sections(read_document(path))
+    document = read_document(path)
+    if "agent" in document.tables and "server" not in document.tables:
+        raise UsageError(
+            f"{document.path} is an agent's configuration", hint="a server reads the server.toml beside it"
+        )
+    sections = Sections(document)
     cluster, server, limits = sections.table("cluster"), sections.table("server"), sections.table("limits")
     board = read_board(sections.table("board"))
     shared = read_cluster(cluster, "peers")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from boardwright import __version__, log
-from boardwright.config import ServerSettings, load_server
+from boardwright.config import ServerSettings, load_inventory, load_server
 from boardwright.errors import BoardwrightError
 from boardwright.server.data_lock import DataLock
 from boardwright.server.server import Server
@@ -27,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         log.configure("boardwright-server", options.log_level)
         settings = load_server(options.config)
+        if settings.inventory is not None:
+            load_inventory(settings.inventory)  # the active reads it when it takes over; what is wrong is said now
         lock = DataLock(settings.data_dir)
         try:
             asyncio.run(_serve(settings))
@@ -77,7 +79,7 @@ def _sentences(error: BoardwrightError) -> str:
         lines.append(f"  because: {cause}")
         cause = cause.__cause__
     if error.hint:
-        lines.append(f"  hint: {error.hint}")
+        lines.append(f"hint: {error.hint}")
     return "\n".join(lines) + "\n"
 
 

@@ -109,7 +109,8 @@ def _probe(host: str, port: int) -> int:
             probe.listen(1)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
-                raise FailedError(f"{host} port {port} cannot be listened on") from error
+                hint = "this host has no such address" if error.errno == errno.EADDRNOTAVAIL else None
+                raise FailedError(f"{host} port {port} cannot be listened on", hint=hint) from error
             raise RefusedError(
                 f"{host} port {port} is in use", hint="another server runs there; stop it or choose another port"
             ) from error

@@ -125,7 +125,7 @@ def test_a_second_agent_on_the_same_state_is_refused_and_a_stale_lock_is_no_obst
             await until(current(tmp_path).exists)
             code, error = await once(path)
             assert code == 3
-            assert error == f"boardwright-agent: another agent runs on {tmp_path / 'state'}\n"
+            assert f"another agent runs on the state directory {tmp_path / 'state'}" in error
             first.kill()
             await end(first)
             code, error = await once(path)

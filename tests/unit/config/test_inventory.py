@@ -68,7 +68,15 @@ class TestWhatIsRefused:
     def test_two_boards_cannot_have_one_id_place_or_address(self, tmp_path: Path, second: str, what: str) -> None:
         error = refused(tmp_path, HEAD, ONE, second)
         assert f" {what}" in str(error)
-        assert "board c1s1" in str(error)
+        assert "board" in str(error)
+        assert "c1s1" in str(error)
+
+    def test_a_misspelt_key_or_table_is_named_where_the_right_one_is_missing(self, tmp_path: Path) -> None:
+        misspelt = ONE.replace("chassis =", "chasis =")
+        assert refused(tmp_path, HEAD, misspelt).hint == "there is 'chasis', did you mean 'chassis'?"
+        table = HEAD.replace("[cluster]", "[clster]")
+        assert refused(tmp_path, table, ONE).hint == "there is [clster], did you mean [cluster]?"
+        assert refused(tmp_path, HEAD, ONE.replace("type = 'lc'", "")).hint == "add type = ..."
 
     def test_ids_of_one_letter_clash_as_well(self, tmp_path: Path) -> None:
         one = board("a", "1", "1", address="'10.0.1.1'", server="true")

@@ -197,3 +197,11 @@ class TestWhatIsRefused:
         with_drop_in(server, f'[state]\nengine = "{engine}"\n')
         with pytest.raises(UsageError, match="is not an engine"):
             load_server(server)
+
+
+def test_the_other_programs_file_is_said_to_be_that(agent: Path, server: Path) -> None:
+    with_drop_in(agent, "[agent]\nperiod = '1h'\n")
+    with pytest.raises(UsageError, match="is an agent's configuration"):
+        load_server(agent)
+    with pytest.raises(UsageError, match="is a server's configuration"):
+        load_agent(server)

@@ -122,3 +122,15 @@ def test_the_program_says_what_is_wrong_with_its_configuration(
     said = capsys.readouterr().err
     assert "missing.toml" in said
     assert "Traceback" not in said
+
+
+def test_an_inventory_that_is_missing_is_said_at_the_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "server.toml"
+    config.write_text(
+        '[cluster]\nname = "x"\ninterface = "lo"\ninventory = "none.toml"\n'
+        '[board]\nid = "a"\nchassis = "1"\nslot = "1"\n'
+        '[server]\nlisten = "127.0.0.1:0"\ndata_dir = "data"\n'
+    )
+    assert main(["--config", str(config)]) == 2
+    assert str(tmp_path / "none.toml") in capsys.readouterr().err
+    assert not (tmp_path / "data").exists()
