@@ -6,12 +6,21 @@ CI has both, so such a skip would silently drop a test. A test that needs one sa
 
 import os
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import pytest
+import structlog
 
 _NO_SKIP = os.environ.get("BOARDWRIGHT_NO_SKIP") == "1"
 _NEEDS = re.compile(r"\b(root|multicast)\b", re.IGNORECASE)
+
+
+@pytest.fixture(autouse=True)
+def _logs_of_a_program_end_with_its_test() -> Iterator[None]:
+    """A program's ``main`` sends logs to the stderr of its test, which is closed after it."""
+    yield
+    if structlog.is_configured():
+        structlog.reset_defaults()
 
 
 @pytest.hookimpl(wrapper=True)

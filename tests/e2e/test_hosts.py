@@ -49,7 +49,8 @@ def test_one_server_with_its_own_sqlite_provisions_boards_on_other_hosts(hosts: 
 def test_m5_each_host_takes_the_server_of_its_chassis_and_crosses_when_it_is_gone(hosts: Hosts) -> None:
     places = [(1, 1, True), (1, 3, False), (2, 1, True), (2, 3, False)]
     hosts.init(places)
-    hosts.start_servers("c1s1", "c2s1")
+    hosts.start_servers("c1s1")  # the active: it is asked while the other one is cut off
+    hosts.start_servers("c2s1")
     hosts.start_agents("c1s3", "c2s3")
     publish(hosts, "1")
     deploy(hosts, "1")

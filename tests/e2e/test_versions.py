@@ -123,13 +123,14 @@ def store_size(cluster: Cluster) -> int:
 def test_a_deploy_right_after_the_publish_does_not_pull_a_chassis_over_the_link(cluster: Cluster) -> None:
     places = [(1, 1, True), (2, 1, True), *((2, slot, False) for slot in range(3, 8))]
     cluster.init(places)
-    cluster.start_servers("c1s1", "c2s1")
+    cluster.start_servers("c1s1")  # the active: it takes the publish
+    cluster.start_servers("c2s1")
     boards = [f"c2s{slot}" for slot in range(3, 8)]
     cluster.start_agents(*boards)
     software = cluster.directory / "software"
     software.mkdir()
     (software / "data.bin").write_bytes(os.urandom(40_000_000))
-    publish(cluster, software, "1")  # c1s1, the first to start, is the active and takes it
+    publish(cluster, software, "1")
     assert cluster.run("deploy", "platform", "1").returncode == 0
     cluster.until_confirmed("1", *boards)
     crossed = {board: cluster.group(board)["bytes"].get("elsewhere", 0) for board in boards}
