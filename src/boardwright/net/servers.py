@@ -25,8 +25,9 @@ from boardwright.errors import BoardwrightError, FailedError, UnreachableError
 from boardwright.model.api import CLUSTER_HEADER
 
 CONNECT_TIMEOUT = 1.0  # seconds; a control network answers within milliseconds
-READ_TIMEOUT = 10.0  # seconds between two bytes of an answer; a server that hangs longer is left
-CHANGE_TIMEOUT = 60.0  # seconds; a server syncs a large blob to a slow flash before it answers
+READ_TIMEOUT = 5.0  # seconds between two bytes of an answer; a server that hangs longer is left for the next
+CHANGE_TIMEOUT = 10.0  # seconds; planning for 10,000 boards takes two, an active that hangs is replaced within five
+UPLOAD_TIMEOUT = 60.0  # seconds; a server syncs a large blob to a slow flash before it answers
 PATIENCE = 6.0  # seconds; a lease is lost after three, the rest is for the new active to take over
 PAUSE = 0.25  # seconds between two rounds; the lease is looked at twice a second
 MAX_REDIRECTS = 3
@@ -123,7 +124,6 @@ class Servers:
             body = call.body
             if body is not None:
                 headers["Content-Type"] = "application/json"
-        read_timeout = READ_TIMEOUT if call.method == "GET" else CHANGE_TIMEOUT
         try:
             response = self._pool.request(
                 call.method,
@@ -132,7 +132,7 @@ class Servers:
                 headers=headers,
                 redirect=False,
                 preload_content=False,
-                timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT, read=read_timeout),
+                timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT, read=_patience(call)),
             )
             try:
                 if response.status == REDIRECT:
@@ -159,7 +159,10 @@ class Servers:
         reasons: list[Exception] = []
         busy: Answer | None = None
         waiting = False
+        hanging: set[str] = set()  # actives that were named and did not answer: asked once in a round
         for base in tuple(self._bases):
+            if base in hanging:
+                continue
             try:
                 answer = self.ask_at(base, call)
             except UnreachableError as error:
@@ -169,7 +172,7 @@ class Servers:
             if answer.status == REDIRECT:
                 waiting = True
                 try:
-                    answer = self._follow(answer, call)
+                    answer = self._follow(answer, call, hanging)
                 except BoardwrightError as error:
                     reasons.append(error)
                     continue
@@ -185,12 +188,13 @@ class Servers:
             ) from _all(reasons)
         return _Waiting(tuple(reasons), busy)
 
-    def _follow(self, answer: Answer, call: Call) -> Answer:
+    def _follow(self, answer: Answer, call: Call, hanging: set[str]) -> Answer:
         for _ in range(MAX_REDIRECTS):
             base = answer.data.decode()
             try:
                 following = self.ask_at(base, call)
             except UnreachableError as error:
+                hanging.add(base)
                 raise UnreachableError(f"{answer.base} says that {base} is active") from error
             if following.status != REDIRECT:
                 return following
@@ -203,6 +207,13 @@ class Servers:
 
     def _last(self, base: str) -> None:
         self._bases = [*(other for other in self._bases if other != base), base]
+
+
+def _patience(call: Call) -> float:
+    """Seconds for an answer to begin."""
+    if isinstance(call.body, Upload):
+        return UPLOAD_TIMEOUT
+    return READ_TIMEOUT if call.method == "GET" else CHANGE_TIMEOUT
 
 
 def _all(reasons: Sequence[Exception]) -> Exception | None:

@@ -1,6 +1,7 @@
 """How commands find the active among the servers that they know."""
 
 import io
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -136,3 +137,33 @@ def test_an_upload_streams_its_file_and_starts_anew_at_the_next_server(time: Tim
         assert active.asked[0][2] == content
     assert len(opened) == 2
     assert all(file.closed for file in opened)
+
+
+@pytest.mark.parametrize(
+    ("call", "limit"), [(GET, "READ_TIMEOUT"), (Call("POST", "/v1/deployments", b"{}"), "CHANGE_TIMEOUT")]
+)
+def test_a_server_that_hangs_is_left_for_the_next(
+    monkeypatch: pytest.MonkeyPatch, time: Time, call: Call, limit: str
+) -> None:
+    """A frozen process still takes connections: only the missing answer tells."""
+    monkeypatch.setattr(f"boardwright.net.servers.{limit}", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as frozen, fake_servers(fine) as [server]:
+        hanging = f"http://127.0.0.1:{frozen.getsockname()[1]}"
+        servers = Servers([hanging, server.base], clock=time.clock, sleep=time.sleep)
+        assert servers.ask(call).base == server.base
+        servers.close()
+
+
+def test_an_active_that_hangs_is_asked_once_in_a_round(monkeypatch: pytest.MonkeyPatch, time: Time) -> None:
+    monkeypatch.setattr("boardwright.net.servers.READ_TIMEOUT", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as frozen:
+        hanging = f"http://127.0.0.1:{frozen.getsockname()[1]}"
+        asked = iter([(307, {"Location": f"{hanging}/v1/boards"}, b""), (200, {}, b"taken over")])
+        with fake_servers(lambda *_: next(asked)) as [standby]:
+            servers = Servers([standby.base, hanging], clock=time.clock, sleep=time.sleep)
+            assert servers.ask(GET).data == b"taken over"
+            servers.close()
+        frozen.settimeout(0.0)
+        frozen.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            frozen.accept()
