@@ -6,11 +6,12 @@ server runs on this data directory or port, or the engine refuses this host.
 
 import argparse
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from boardwright import __version__, log
 from boardwright.config import ServerSettings, load_inventory, load_server
@@ -21,8 +22,17 @@ from boardwright.server.server import Server
 _log = log.get("server")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run until SIGTERM or SIGINT; the exit code."""
+def main() -> NoReturn:
+    """The program."""
+    code = run()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Granian's threads may outlive its listeners and were once seen to panic while the interpreter was taken down.
+    os._exit(code)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Serve until SIGTERM or SIGINT; the exit code."""
     options = _parser().parse_args(arguments)
     try:
         log.configure("boardwright-server", options.log_level)
@@ -84,4 +94,4 @@ def _sentences(error: BoardwrightError) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -9,7 +9,7 @@ import pytest
 from boardwright.errors import RefusedError, UsageError
 from boardwright.server.data_lock import LOCK_NAME, DataLock
 from boardwright.server.patient_kv import PatientKV
-from boardwright.server.program import main
+from boardwright.server.program import run
 from boardwright.server.registration import keep_registered, register
 from boardwright.state.kv import KV, EngineError, Transaction
 from boardwright.state.memory_kv import MemoryKV
@@ -118,7 +118,7 @@ class TestRegistration:
 def test_the_program_says_what_is_wrong_with_its_configuration(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["--config", str(tmp_path / "missing.toml")]) == 2
+    assert run(["--config", str(tmp_path / "missing.toml")]) == 2
     said = capsys.readouterr().err
     assert "missing.toml" in said
     assert "Traceback" not in said
@@ -131,6 +131,6 @@ def test_an_inventory_that_is_missing_is_said_at_the_start(tmp_path: Path, capsy
         '[board]\nid = "a"\nchassis = "1"\nslot = "1"\n'
         '[server]\nlisten = "127.0.0.1:0"\ndata_dir = "data"\n'
     )
-    assert main(["--config", str(config)]) == 2
+    assert run(["--config", str(config)]) == 2
     assert str(tmp_path / "none.toml") in capsys.readouterr().err
     assert not (tmp_path / "data").exists()
