@@ -86,7 +86,7 @@ class LabServer:
         self.served: list[str] = []
         self.requests: list[Request] = []
         self.die_after: int | None = None  # blob answers; then every connection is broken
-        self.hang_after: int | None = None  # blob answers; then nothing comes until `released`
+        self.hang_after: int | None = None  # blob answers; then nothing comes, ever; `released` ends the waiting
         self.released = threading.Event()
         self.sent: dict[str, int] = {}  # blob bytes by digest
         self.silent = False
@@ -146,7 +146,11 @@ def _handler(server: LabServer) -> type[BaseHTTPRequestHandler]:  # noqa: C901 -
                 self.connection.close()
                 return
             if server.hang_after is not None and len(server.served) > server.hang_after:
+                # Whoever asked has left: an answer now would only be counted as sent.
                 server.released.wait()
+                self.close_connection = True
+                self.connection.close()
+                return
             span = self.headers.get("Range", "")
             if not span:
                 self._answer(200, blob)
