@@ -60,13 +60,13 @@ class BoardDriver:
         self.settings = settings
         self.board = settings.board
         self.plan: BoardPlan | None = None
-        self.accounts: dict[str, Account] = {}
         self.trouble = ""  # why nothing is heard of the plan
         self._hands = hands
         self._outside = outside
         self._ledger = ledger
         self._timing = timings.machine
         self._record = ledger.load()
+        self.accounts = dict(self._record.accounts)
         self._announced = 0
         self._refreshing = False
         self._downloads: dict[str, Download] = {}
@@ -292,7 +292,9 @@ class BoardDriver:
         if sequence is not None:
             self._record = msgspec.structs.replace(self._record, sequence=sequence)
         try:
-            self._ledger.save(msgspec.structs.replace(self._record, groups=self.groups))
+            # What is under way would be written twice a second, and begins anew after a restart.
+            over = {group: account for group, account in self.accounts.items() if group not in self._downloads}
+            self._ledger.save(msgspec.structs.replace(self._record, groups=self.groups, accounts=over))
         except OSError as error:
             self.trouble = f"the ledger {self._ledger.path} cannot be written: {error.strerror}"
             _log.error("ledger not written", board=self.board.id, error=str(error))

@@ -10,16 +10,19 @@ Rules:
 * Losing the file loses the memory of bad versions, of the generation and of the rollback target, nothing else.
 """
 
+import contextlib
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from boardwright.agent.deployment import Deployment, Failed
+from boardwright.agent.downloads import Account
 from boardwright.transfer.durable import write_durably
 
 SCHEMA = 1
 NAME = "ledger.json"
+Kind = TypeVar("Kind")
 MAX_SERVERS = 64  # twice the control boards of a large cluster; anybody can send an offer
 
 
@@ -30,13 +33,17 @@ class KnownServer(msgspec.Struct, frozen=True):
 
 
 class Record(msgspec.Struct, frozen=True):
-    """The ledger's content. `generation` is the highest plan taken, `sequence` that of the last report."""
+    """The ledger's content. `generation` is the highest plan taken, `sequence` that of the last report.
+
+    `accounts` are those of downloads that are over, so that a board that restarts still says where it got what it runs.
+    """
 
     schema: int = SCHEMA
     generation: int = 0
     sequence: int = 0
     servers: dict[str, KnownServer] = {}
     groups: dict[str, Deployment] = {}
+    accounts: dict[str, Account] = {}
 
 
 class Ledger:
@@ -56,16 +63,15 @@ class Ledger:
             raw = msgspec.json.decode(data)
             if not isinstance(raw, dict):
                 raise msgspec.ValidationError("the ledger is not an object")
-            groups = raw.pop("groups", {})
+            groups, accounts = raw.pop("groups", {}), raw.pop("accounts", {})
             record = msgspec.convert(raw, Record, strict=False)
         except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError):
             self.path.replace(self.path.with_name(NAME + ".unreadable"))
             return Record()
         raw["groups"] = groups if isinstance(groups, dict) else {}
         self._read = raw
-        deployments = {group: _deployment(entry) for group, entry in raw["groups"].items()}
         return msgspec.structs.replace(
-            record, groups={group: entry for group, entry in deployments.items() if entry is not None}
+            record, groups=_readable(groups, Deployment), accounts=_readable(accounts, Account)
         )
 
     def save(self, record: Record) -> None:
@@ -92,11 +98,13 @@ class Ledger:
         write_durably(self.path, data)
 
 
-def _deployment(entry: object) -> Deployment | None:
-    try:
-        return msgspec.convert(entry, Deployment)
-    except msgspec.ValidationError:
-        return None
+def _readable(entries: object, kind: type[Kind]) -> dict[str, Kind]:
+    """The entries by group that this release can read."""
+    found: dict[str, Kind] = {}
+    for group, entry in entries.items() if isinstance(entries, dict) else ():
+        with contextlib.suppress(msgspec.ValidationError):
+            found[group] = msgspec.convert(entry, kind, strict=False)
+    return found
 
 
 def _lasting(deployment: Deployment) -> Deployment:

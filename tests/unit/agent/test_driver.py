@@ -265,6 +265,14 @@ class TestABlankBoard:
         assert world.run(10, lambda: world.confirmed(P1, R1) and world.driver.plan is not None)
         assert not [one for one in world.done if isinstance(one, str)]
 
+    def test_still_says_after_a_restart_where_it_got_what_it_runs(self, world: World) -> None:
+        world.deploy(1, P1)
+        world.run(10, lambda: world.confirmed(P1))
+        before = world.driver.account("platform")
+        world.start()
+        assert before.server is not None
+        assert world.driver.account("platform") == before
+
 
 class TestMetadataComesFromTheNewest:
     def test_and_bytes_from_the_nearest_that_has_that_version(self, world: World) -> None:

@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 
 from boardwright.agent import deployment as d
+from boardwright.agent.downloads import Account
 from boardwright.agent.ledger import SCHEMA, KnownServer, Ledger, Record
+from boardwright.model.location import Tier
+from boardwright.model.report import Source
 from boardwright.model.software import Target
 
 OLD = Target("routing", "8.4.3", "*", "a" * 64)
@@ -25,6 +28,7 @@ RECORD = Record(
             bad=(d.BadVersion("c" * 64, "sick"),),
         )
     },
+    accounts={"routing": Account({Tier.ELSEWHERE: 12}, 12, 1, Source("c2s1", "2", "1", Tier.ELSEWHERE))},
 )
 
 
@@ -74,9 +78,11 @@ def test_a_group_in_a_state_of_a_newer_release_is_left_out(tmp_path: Path) -> No
     path = tmp_path / "ledger.json"
     newer = json.loads(path.read_text())
     newer["groups"]["routing"]["phase"] = {"state": "dreaming"}
+    newer["accounts"]["routing"]["bytes"] = {"other-planet": 1}
     path.write_text(json.dumps(newer))
     record = Ledger(tmp_path).load()
     assert record.groups == {}
+    assert record.accounts == {}
     assert record.generation == 7
 
 
