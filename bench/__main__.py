@@ -4,8 +4,11 @@ Each module of this package that has a ``main`` is one; it prints its own table 
 """
 
 import importlib
+import os
 import pkgutil
+import platform
 import sys
+from pathlib import Path
 
 import bench
 
@@ -16,6 +19,7 @@ def main(names: list[str]) -> int:
     if unknown:
         print(f"no benchmark is named {', '.join(unknown)}; there are {', '.join(known)}", file=sys.stderr)
         return 2
+    print(machine())
     worst = 0
     for name in names or known:
         run = getattr(importlib.import_module(f"bench.{name}"), "main", None)
@@ -23,6 +27,16 @@ def main(names: list[str]) -> int:
             print(f"\n## {name}\n", flush=True)
             worst = max(worst, run([]))
     return worst
+
+
+def machine() -> str:
+    """What the figures were measured on, in one line."""
+    models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    model = models[0].partition(": ")[2] if models else platform.machine()
+    return (
+        f"{len(os.sched_getaffinity(0))} cores of {model}, Linux {platform.release()}, "
+        f"Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}"
+    )
 
 
 if __name__ == "__main__":
