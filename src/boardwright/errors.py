@@ -10,7 +10,10 @@ Rules:
 * Normal outcomes are values, not errors.
 """
 
+from collections.abc import Iterator
 from typing import ClassVar
+
+MAX_CAUSES = 20  # lines; a cluster has a few servers, each with a reason of some lines
 
 
 class BoardwrightError(Exception):
@@ -56,3 +59,34 @@ class ConflictError(BoardwrightError):
 
 class MalformedError(BoardwrightError):
     """Bytes from a peer, an archive or a disk break their format; count and drop them."""
+
+
+def explain(program: str, error: BaseException) -> list[str]:
+    """What a program that ends because of `error` says: one sentence, the causes that add something, the hint."""
+    said = [_sentence(error)]
+    lines = [f"{program}: {said[0]}"]
+    for depth, cause in list(_causes(error, 1))[:MAX_CAUSES]:
+        sentence = _sentence(cause)
+        if not any(sentence in earlier for earlier in said):
+            lines.append(f"{'  ' * depth}because: {sentence}")
+            said.append(sentence)
+    hint = getattr(error, "hint", None)
+    return [*lines, f"hint: {hint}"] if hint else lines
+
+
+def _causes(error: BaseException, depth: int) -> Iterator[tuple[int, BaseException]]:
+    cause = error.__cause__
+    if isinstance(cause, BaseExceptionGroup):
+        for member in cause.exceptions:
+            yield depth, member
+            yield from _causes(member, depth + 1)
+    elif cause is not None:
+        yield depth, cause
+        yield from _causes(cause, depth + 1)
+
+
+def _sentence(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, KeyError):
+        return f"{type(error).__name__} {text}"
+    return text

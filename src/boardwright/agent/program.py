@@ -17,7 +17,7 @@ from boardwright.agent.agent import Agent
 from boardwright.agent.lock import StateLock
 from boardwright.agent.memory import one_arena
 from boardwright.config import load_agent
-from boardwright.errors import BoardwrightError, UsageError
+from boardwright.errors import BoardwrightError, UsageError, explain
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 locks.enter_context(StateLock(settings.state_dir))
             asyncio.run(_run(Agent(boards, dict(os.environ)), once=options.once))
     except BoardwrightError as error:
-        _complain(error)
+        sys.stderr.writelines(f"{line}\n" for line in explain("boardwright-agent", error))
         sys.stderr.flush()
         # Threads that hang in a system call must not hold the process; everything is on the disk.
         os._exit(error.exit_code)
@@ -80,17 +80,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"boardwright-agent {__version__}")
     parser.add_argument("--log-level", default="info", choices=sorted(log.LEVELS), help="default: info")
     return parser
-
-
-def _complain(error: BoardwrightError) -> None:
-    lines = [f"boardwright-agent: {error}"]
-    cause = error.__cause__
-    while cause is not None:
-        lines.append(f"  because: {cause}")
-        cause = cause.__cause__
-    if error.hint:
-        lines.append(f"hint: {error.hint}")
-    sys.stderr.write("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

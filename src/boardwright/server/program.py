@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from boardwright import __version__, log
 from boardwright.config import ServerSettings, load_inventory, load_server
-from boardwright.errors import BoardwrightError
+from boardwright.errors import BoardwrightError, explain
 from boardwright.server.data_lock import DataLock
 from boardwright.server.server import Server
 
@@ -45,7 +45,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         finally:
             lock.release()
     except BoardwrightError as error:
-        sys.stderr.write(_sentences(error))
+        sys.stderr.writelines(f"{line}\n" for line in explain("boardwright-server", error))
         return error.exit_code
     except KeyboardInterrupt:  # before the signal handlers stand
         return 0
@@ -79,18 +79,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--log-level", choices=tuple(log.LEVELS), default="info")
     parser.add_argument("--version", action="version", version=f"boardwright-server {__version__}")
     return parser
-
-
-def _sentences(error: BoardwrightError) -> str:
-    """One sentence, the causes, a hint."""
-    lines = [f"boardwright-server: {error}"]
-    cause = error.__cause__
-    while cause is not None:
-        lines.append(f"  because: {cause}")
-        cause = cause.__cause__
-    if error.hint:
-        lines.append(f"hint: {error.hint}")
-    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
