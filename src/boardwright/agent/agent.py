@@ -127,7 +127,7 @@ class Station:
         self._in_loop(lambda: self._planned(found))
 
     def _planned(self, found: PlanFound) -> None:
-        self.driver.planned(found.plan, found.problems, time.monotonic())
+        self.driver.planned(found, time.monotonic())
 
     def _post(self, group: str, event: Event) -> None:
         """From a worker thread."""

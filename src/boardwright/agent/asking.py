@@ -6,6 +6,7 @@ Rules:
   come later join them.
 * The next round is due by the slow jittered period, an announcement, a search that needs one, or the back-off after a
   round that brought nothing useful. The earliest of them wins.
+* Whoever offered and then did not answer for its plan is left out of that round: it hangs or is cut off.
 * Servers that answered are known, so that the next round need not wait longer than they do; one that misses several
   rounds is forgotten.
 """
@@ -20,7 +21,7 @@ from boardwright.protocol.requester import Requester
 from boardwright.protocol.timing import RequestTiming, ask_after_announcement, ask_after_start, ask_again_after
 
 MISSED_ROUNDS = 5  # then a server is not waited for any more; it is known again as soon as it answers
-FRESH = 3.0  # seconds after its decision that a round's offers are good to choose by
+FRESH = 3.0  # seconds after its decision, or after its plan came, that a round's offers are good to choose by
 FIRST_RETRY = 1.0  # seconds after a round that brought nothing useful; doubles
 LONGEST_RETRY = 30.0
 
@@ -49,6 +50,8 @@ class Asking:
         self._rng = rng
         self._missed: dict[str, int] = {}
         self._settled = True
+        self._silent: frozenset[str] = frozenset()
+        self._verified_at = now
         self._fruitless = 0
         self._due = now + ask_after_start(timing, rng)
 
@@ -60,7 +63,8 @@ class Asking:
     @property
     def offers(self) -> tuple[Offer, ...]:
         """Everything that the last round brought so far."""
-        return self.requester.offers if self.requester else ()
+        offers = self.requester.offers if self.requester else ()
+        return tuple(offer for offer in offers if offer.server not in self._silent)
 
     def milliseconds(self) -> float:
         """From the last round's request to its decision."""
@@ -71,7 +75,12 @@ class Asking:
     def fresh(self, now: float) -> bool:
         """Whether the last round was decided just now, so that a choice may go by it."""
         decided = self.requester.decided_at if self.requester else None
-        return self._settled and decided is not None and now - decided <= FRESH
+        # A server that hangs may have held up the plan for longer than offers are fresh.
+        return self._settled and decided is not None and now - max(decided, self._verified_at) <= FRESH
+
+    def verified(self, silent: frozenset[str], now: float) -> None:
+        """The servers of the last round were asked for the plan; `silent` did not answer."""
+        self._silent, self._verified_at = silent, now
 
     def asked_for(self, group: str, manifest: bytes) -> bool:
         """Whether the last round asked for this very version."""
@@ -99,7 +108,7 @@ class Asking:
                 rng=self._rng,
                 now=now,
             )
-            self._settled = False
+            self._settled, self._silent = False, frozenset()
         return [] if self._settled or self.requester is None else self.requester.datagrams(now)
 
     def take(self, now: float) -> bool:

@@ -26,7 +26,7 @@ from boardwright.agent.installers.tree import program_variables
 from boardwright.agent.memory import give_back
 from boardwright.agent.order import Release
 from boardwright.agent.worker import Worker
-from boardwright.errors import BoardwrightError, FailedError, MalformedError
+from boardwright.errors import BoardwrightError, FailedError, MalformedError, UnreachableError
 from boardwright.model.inventory import Board
 from boardwright.model.software import Manifest, Target, decode_manifest, variant_fits
 from boardwright.net.agent_client import AgentClient, BusyError
@@ -205,6 +205,8 @@ class Deployer:
                     data = self._client.manifest(url, download.target.manifest)
                 except BoardwrightError as error:
                     problems.append(error)
+                    if isinstance(error, UnreachableError):
+                        download.silent(url, _sentence(error))
                     continue
                 manifest = decode_manifest(data)
                 write_durably(path, data)

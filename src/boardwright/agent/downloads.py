@@ -13,7 +13,7 @@ from boardwright.model.report import Source
 from boardwright.model.software import Target
 from boardwright.protocol.choose import Candidate
 from boardwright.transfer.http_source import HttpSource
-from boardwright.transfer.sources import SourceList
+from boardwright.transfer.sources import SourceError, SourceList
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -38,7 +38,7 @@ class Download:
         self._lock = threading.Lock()
         self._account = account or Account()
         self._known: dict[str, Source] = {}
-        self._urls: list[str] = []
+        self._at: dict[str, HttpSource] = {}
         self.received = 0
         for candidate in ranking:
             self.join(candidate)
@@ -49,17 +49,25 @@ class Download:
         """Add a source behind those that are listed; one that is listed lives again."""
         with self._lock:
             self._known[candidate.source.id] = candidate.source
-            if candidate.blobs not in self._urls:
-                self._urls.append(candidate.blobs)
         source = HttpSource(candidate.source.id, candidate.blobs, self._board)
-        if not self.sources.add(source):
+        if self.sources.add(source):
+            with self._lock:
+                self._at.setdefault(candidate.blobs, source)
+        else:
             source.close()
 
     @property
     def urls(self) -> tuple[str, ...]:
         """Base URLs of all sources, best first."""
         with self._lock:
-            return tuple(self._urls)
+            return tuple(self._at)
+
+    def silent(self, url: str, reason: str) -> None:
+        """The source at base `url` did not answer: it is left, so that no more time is lost with it."""
+        with self._lock:
+            source = self._at[url]
+        if self.sources.leave(source, SourceError(reason)):
+            self.on_failover(source.id, reason)
 
     @property
     def account(self) -> Account:

@@ -11,7 +11,6 @@ Rules:
 """
 
 import math
-from collections.abc import Sequence
 
 import msgspec
 
@@ -23,6 +22,7 @@ from boardwright.agent.downloads import Account, Download
 from boardwright.agent.ledger import KnownServer, Ledger
 from boardwright.agent.machine import deadline, same, step
 from boardwright.agent.order import order
+from boardwright.agent.plan_source import PlanFound
 from boardwright.agent.ports import Hands, Outside, Timings
 from boardwright.agent.resume import adopt, resume
 from boardwright.agent.searching import Searching
@@ -116,21 +116,21 @@ class BoardDriver:
             self._announced = generation
             self.asking.announced(now)
 
-    def planned(self, plan: BoardPlan | None, problems: Sequence[str], now: float) -> None:
-        """The answer to ``Outside.refresh``; no plan: `problems` say why, one sentence per server."""
-        self._refreshing = False
+    def planned(self, found: PlanFound, now: float) -> None:
+        """The answer to ``Outside.refresh``."""
+        self._refreshing, plan = False, found.plan
+        self.asking.verified(found.silent, now)
         if plan is None or plan.generation < self.generation:
-            self.trouble = f"no server gave a plan: {'; '.join(problems)}"
-            _log.warning("no plan", board=self.board.id, problems="; ".join(problems))
+            problems = "; ".join(found.problems)
+            self.trouble = f"no server gave a plan: {problems}"
+            _log.warning("no plan", board=self.board.id, problems=problems)
             self.asking.fruitless(now)
-            self._search(now)
-            return
-        self.trouble = ""
-        self.plan = plan
-        self._record = msgspec.structs.replace(self._record, generation=plan.generation)
-        self._note_fruit(now)
-        self._follow(plan, now)
-        self._save_and_do(now)
+        else:
+            self.trouble, self.plan = "", plan
+            self._record = msgspec.structs.replace(self._record, generation=plan.generation)
+            self._note_fruit(now)
+            self._follow(plan, now)
+            self._save_and_do(now)
         self._search(now)
 
     def happened(self, group: str, event: Event, now: float) -> None:

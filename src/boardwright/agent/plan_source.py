@@ -5,7 +5,7 @@ from typing import Protocol
 
 import msgspec
 
-from boardwright.errors import BoardwrightError
+from boardwright.errors import BoardwrightError, UnreachableError
 from boardwright.model.plan import BoardPlan
 from boardwright.protocol.messages import Offer
 
@@ -17,10 +17,14 @@ class PlanClient(Protocol):
 
 
 class PlanFound(msgspec.Struct, frozen=True):
-    """`plan` is None if nobody had a good one; `problems` are one sentence per server that was of no use."""
+    """`plan` is None if nobody had a good one; `problems` are one sentence per server that was of no use.
+
+    `silent` are the ids of those that did not answer at all.
+    """
 
     plan: BoardPlan | None
     problems: tuple[str, ...]
+    silent: frozenset[str] = frozenset()
 
 
 def find_plan(client: PlanClient, board: str, offers: Sequence[Offer], generation: int) -> PlanFound:
@@ -31,11 +35,14 @@ def find_plan(client: PlanClient, board: str, offers: Sequence[Offer], generatio
     """
     problems: list[str] = []
     unproved: list[BoardPlan] = []
+    silent: set[str] = set()
     for offer in offers:
         try:
             plan = client.plan(offer.api, board)
         except BoardwrightError as error:
             problems.append(f"{offer.server}: {error}")
+            if isinstance(error, UnreachableError):
+                silent.add(offer.server)
             continue
         if plan.generation < generation:
             problems.append(
@@ -45,5 +52,6 @@ def find_plan(client: PlanClient, board: str, offers: Sequence[Offer], generatio
             problems.append(f"{offer.server}: it claimed plan {offer.generation} and has {plan.generation}")
             unproved.append(plan)
         else:
-            return PlanFound(plan, tuple(problems))
-    return PlanFound(max(unproved, key=lambda plan: plan.generation, default=None), tuple(problems))
+            return PlanFound(plan, tuple(problems), frozenset(silent))
+    best = max(unproved, key=lambda plan: plan.generation, default=None)
+    return PlanFound(best, tuple(problems), frozenset(silent))

@@ -189,7 +189,7 @@ class _Life:
         def answered() -> None:
             if self._alive:
                 found = find_plan(self, self._owner.board.id, tuple(offers), generation)
-                self.driver.planned(found.plan, found.problems, self._time.now)
+                self.driver.planned(found, self._time.now)
                 self._changed()
 
         self._time.after(PLAN_CALL, answered)

@@ -141,6 +141,13 @@ class BlobStore:
             pieces = (hashlib.sha256(chunk).digest() for chunk in _chunks(file))
             return all(digest == blob.piece_digest(index) for index, digest in enumerate(pieces))
 
+    def untouched(self, blob: BlobRef) -> bool:
+        """Whether nobody else had the complete blob's file in hand, or left its bytes as they were (then reads it).
+
+        A crash right after a tree was built leaves blobs that are linked into it, and who runs there may write to them.
+        """
+        return self.path(blob.sha256).stat().st_nlink == 1 or self.matches(blob)
+
     def take(self, sha256: str, destination: Path) -> None:
         """Move a complete blob out of the store to `destination`, across file systems if need be. Raises OSError."""
         source = self.path(sha256)

@@ -3,8 +3,8 @@
 Rules:
 
 * A tree is built beside its destination and appears by rename, complete and durable; a crash leaves the old state
-  and a building site, which the next attempt clears. Until the tree stands, its blobs stay in the store, so an
-  interrupted build costs no download.
+  and a building site, which the next attempt clears. The blobs stay in the store until the caller, to whom the version
+  then counts as staged, removes them: an interruption before that costs no download.
 * A file that fills its blob is linked out of the store: one copy on the disk, no double space. Small files are
   written out of their packs. What the previous version's tree has is copied from there (a reflink where the file
   system knows them) and hashed, for a deployed tree may have been altered.
@@ -53,24 +53,23 @@ def needed_blobs(manifest: Manifest, have: Collection[str] = ()) -> list[BlobRef
 
 
 def build_tree(manifest: Manifest, store: BlobStore, destination: Path, previous: Previous | None = None) -> None:
-    """Make `destination` the manifest's tree, durably, then drop the used blobs from the store.
+    """Make `destination` the manifest's tree, durably. The used blobs stay in the store, linked to the tree's files.
 
     Nothing is done if `destination` exists: it appeared complete. Raises FailedError if a file's bytes are neither
     in the store nor unaltered in the previous tree, or the disk fails.
     """
     site = destination.with_name(BUILDING + destination.name)
-    if not destination.exists():
-        try:
-            remove_tree(site)
-            site.mkdir(parents=True)
-            _Builder(manifest, store, site, previous).build()
-            sync_file_system(site)
-            site.rename(destination)
-            sync_directory(destination.parent)
-        except OSError as error:
-            raise FailedError(f"the tree {destination} could not be written") from error
-    for blob in manifest.blobs:
-        store.remove(blob.sha256)
+    if destination.exists():
+        return
+    try:
+        remove_tree(site)
+        site.mkdir(parents=True)
+        _Builder(manifest, store, site, previous).build()
+        sync_file_system(site)
+        site.rename(destination)
+        sync_directory(destination.parent)
+    except OSError as error:
+        raise FailedError(f"the tree {destination} could not be written") from error
 
 
 def remove_tree(root: Path) -> None:
@@ -92,7 +91,6 @@ class _Builder:
         self._previous = {entry.sha256: entry for entry in previous[0].files} if previous else {}
         self._umask = _umask()
         self._open: dict[str, int] = {}
-        self._linked: set[str] = set()
 
     def build(self) -> None:
         self._make_directories()
@@ -145,14 +143,13 @@ class _Builder:
     def _whole(self, source: Path, entry: FileEntry) -> None:
         """The file is the blob: linked the first time, copied for its twins and across file systems."""
         directory, name = self._parent(entry.path)
-        if str(source) not in self._linked:
+        if source.stat().st_nlink == 1:
             try:
                 os.link(source, name, dst_dir_fd=directory, follow_symlinks=False)
             except OSError as error:
                 if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK):
                     raise
             else:
-                self._linked.add(str(source))
                 os.chmod(name, entry.mode, dir_fd=directory)
                 return
         fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC)

@@ -84,7 +84,9 @@ class Work:
         while not self._runs and self._blobs:
             blob = self._blobs.popleft()
             if self._store.has(blob.sha256):
-                continue
+                if self._store.untouched(blob):
+                    continue
+                self._store.remove(blob.sha256)
             partial = self._store.partial(blob)
             self.resumed_bytes += partial.verified_bytes
             if partial.complete:

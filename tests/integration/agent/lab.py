@@ -90,6 +90,7 @@ class LabServer:
         self.released = threading.Event()
         self.sent: dict[str, int] = {}  # blob bytes by digest
         self.silent = False
+        self.hangs_at_plan = False  # a request for the plan is taken and never answered
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self.http.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.http.server_port}"
@@ -131,6 +132,9 @@ def _handler(server: LabServer) -> type[BaseHTTPRequestHandler]:  # noqa: C901 -
 
         def do_GET(self) -> None:
             if self.path.startswith("/v1/plan/boards/"):
+                if server.hangs_at_plan:
+                    server.released.wait()
+                    return
                 self._answer(200, msgspec.json.encode(server.plan))
                 return
             self._blob(self.path.rpartition("/")[2])

@@ -10,6 +10,7 @@ from boardwright.errors import FailedError, UnreachableError
 from boardwright.model.inventory import Board
 from boardwright.model.report import BoardReport, DeploymentState, GroupReport
 from boardwright.model.software import PIECE_SIZE, HealthSpec, InstallSpec
+from boardwright.transfer.durable import write_durably
 from tests.integration.agent.lab import BOARD, LabServer, Software, plan, run_boards_once, run_once, servers
 
 BIG = bytes(range(256)) * 4096 * 12  # 12 MiB: two ranges, twelve pieces
@@ -70,6 +71,47 @@ def test_a_server_that_dies_in_mid_download_is_left_and_nothing_is_fetched_twice
         report = group(last(near, far))
         assert report.failovers >= 1
         assert sum(report.bytes.values()) == report.total
+
+
+def test_a_server_that_hangs_when_asked_for_the_manifest_is_not_asked_for_anything_else(tmp_path: Path) -> None:
+    """Every question to a server that hangs costs two seconds."""
+    with servers(LabServer("c1s1", "1", "1"), LabServer("c2s1", "2", "1")) as (near, far):
+        software = version("3.1")
+        plan(1, software, on=(near, far))
+        near.hang_after = 0
+        run_once(tmp_path, near, far)
+        assert current(tmp_path) == "3.1"
+        assert near.served == [software.target.manifest]
+        assert group(last(near, far)).failovers == 1
+
+
+def test_a_server_that_hangs_when_asked_for_the_plan_is_not_asked_for_anything_else(tmp_path: Path) -> None:
+    with servers(LabServer("c1s1", "1", "1"), LabServer("c2s1", "2", "1")) as (near, far):
+        plan(2, version("3.1"), on=(near,))  # the newest, so it is asked first
+        plan(1, version("3.1"), on=(far,))
+        near.hangs_at_plan = True
+        run_once(tmp_path, near, far)
+        assert current(tmp_path) == "3.1"
+        assert near.served == []
+
+
+def test_a_stop_between_tree_and_manifest_costs_no_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """M3: until the version counts as staged, its bytes stay in the store."""
+    cuts = iter([True])
+
+    def cut(path: Path, data: bytes) -> None:
+        if next(cuts, False):
+            raise OSError(5, "cut off", str(path))
+        write_durably(path, data)
+
+    monkeypatch.setattr("boardwright.agent.installers.tree.write_durably", cut)
+    with servers(LabServer("c1s1", "1", "1")) as (server,):
+        plan(1, version("3.1"), on=(server,))
+        run_once(tmp_path, server)
+        assert next(cuts, None) is None
+        assert current(tmp_path) == "3.1"
+        assert len(server.served) == len(set(server.served)) + 1, "the image is two ranges, everything else is one"
+        assert not list((tmp_path / "state" / "store").rglob("????????????????*")), "nothing is left in the store"
 
 
 def test_what_runs_already_is_left_alone(tmp_path: Path) -> None:

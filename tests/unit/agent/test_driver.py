@@ -80,6 +80,7 @@ class World:
         self.staged: set[str] = set()
         self.sick: set[str] = set()
         self.broken_downloads = 0
+        self.plan_takes = 0.0  # seconds
         self.releases: dict[str, Release] = {}
         self.reports: list[BoardReport] = []
         self._queue: list[Callable[[], None]] = []
@@ -151,7 +152,12 @@ class World:
 
     def refresh(self, offers: Sequence[Offer], generation: int) -> None:
         found = find_plan(self, BOARD.id, offers, generation)
-        self._later(lambda: self.driver.planned(found.plan, found.problems, self.now))
+
+        def answered() -> None:
+            self.now += self.plan_takes
+            self.driver.planned(found, self.now)
+
+        self._later(answered)
 
     def plan(self, api: str, board: str) -> BoardPlan:
         server = self.servers[api.removeprefix("http://")]
@@ -291,6 +297,21 @@ class TestMetadataComesFromTheNewest:
         world.servers["c2s1"].api_up = False
         assert world.run(10, lambda: world.confirmed(P1))
         assert world.driver.generation == 1
+
+    def test_who_offered_but_does_not_answer_for_its_plan_is_not_chosen_by_that_offer(self, world: World) -> None:
+        world.deploy(1, P1)
+        world.servers["c1s1"].api_up = False  # nearer, and it hangs
+        assert world.run(10, lambda: world.confirmed(P1))
+        assert world.sources["platform"] == ["c2s1"]
+
+    def test_servers_that_hold_up_the_plan_for_long_do_not_hold_up_the_choice_for_ever(self, world: World) -> None:
+        """Each costs the time of a connection attempt; the offers of the others are as good as before."""
+        world.plan_takes = 5.0
+        world.deploy(1, P1)
+        world.servers["c1s1"].plan = BoardPlan(9)
+        world.servers["c1s1"].api_up = False
+        assert world.run(20, lambda: world.confirmed(P1))
+        assert world.sources["platform"] == ["c2s1"]
 
     def test_an_older_plan_than_the_board_has_is_refused(self, world: World) -> None:
         world.deploy(5, P2)

@@ -34,12 +34,14 @@ def test_a_server_that_cannot_be_reached_costs_one_try_and_is_named() -> None:
     found = find_plan(Servers(b=6), "c1s3", [offer("a", 7), offer("b", 6)], 3)
     assert found.plan == BoardPlan(6)
     assert found.problems == ("a: a cannot be reached",)
+    assert found.silent == {"a"}
 
 
 def test_a_claim_that_cannot_be_proved_sends_the_server_to_the_end() -> None:
     found = find_plan(Servers(liar=4, honest=6), "c1s3", [offer("liar", 99), offer("honest", 6)], 3)
     assert found.plan == BoardPlan(6)
     assert found.problems == ("liar: it claimed plan 99 and has 4",)
+    assert not found.silent
 
 
 def test_an_unproved_plan_is_better_than_none() -> None:

@@ -182,6 +182,20 @@ class TestNobodyLeft:
         assert result.resumed == 5 * PIECE_SIZE
         assert result.bytes == {"other": len(DATA) - 5 * PIECE_SIZE}
 
+    @pytest.mark.parametrize("altered", [False, True])
+    def test_a_blob_that_a_crash_left_linked_into_a_tree_is_believed_only_if_it_hashes(
+        self, store: BlobStore, tmp_path: Path, altered: bool
+    ) -> None:
+        store.put(BLOB.sha256, [DATA])
+        deployed = tmp_path / "deployed"
+        deployed.hardlink_to(store.path(BLOB.sha256))
+        if altered:
+            deployed.write_bytes(DATA[:-1] + b"?")
+        source = MemorySource("s", DATA)
+        assert fetch([BLOB], SourceList([source]), store).complete
+        assert bool(source.asked) == altered
+        assert store.path(BLOB.sha256).read_bytes() == DATA
+
     def test_full_servers_are_waited_for_longer_than_dead_ones(self, store: BlobStore) -> None:
         busy = MemorySource("busy", DATA)
         refusals = iter(range(3))
