@@ -180,6 +180,17 @@ class Deployer:
             fetched = fetch(blobs, download.sources, self._store, limits=self._limits, observer=download, stop=stop)
             if not fetched.complete:
                 return
+            _log.info(
+                "fetched",
+                board=self._board.id,
+                group=target.group,
+                version=target.version,
+                bytes=sum(fetched.bytes.values()),
+                resumed=fetched.resumed,
+                refetched=fetched.refetched,
+                failovers=fetched.failovers,
+                seconds=round(fetched.seconds, 3),
+            )
             self._answer(stop, target, d.Fetched(target.manifest))
             base = (previous.manifest, previous.path) if previous else None
             with self._disk:

@@ -255,6 +255,10 @@ class RollBackFailed(msgspec.Struct, frozen=True):
     reason: str
 
 
+class ServersBack(msgspec.Struct, frozen=True):
+    """A server was heard after a time in which none was: what waits to be tried again need not wait longer."""
+
+
 class Tick(msgspec.Struct, frozen=True):
     """The phase's deadline may have come."""
 
@@ -277,6 +281,7 @@ Event = (
     | Unhealthy
     | RolledBack
     | RollBackFailed
+    | ServersBack
     | Tick
 )
 

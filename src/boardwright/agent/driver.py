@@ -26,6 +26,7 @@ from boardwright.agent.plan_source import PlanFound
 from boardwright.agent.ports import Hands, Outside, Timings
 from boardwright.agent.resume import adopt, resume
 from boardwright.agent.searching import Searching
+from boardwright.agent.transition_log import log_transition
 from boardwright.config.settings import AgentSettings
 from boardwright.model.plan import BoardPlan
 from boardwright.model.report import DeploymentState
@@ -69,6 +70,7 @@ class BoardDriver:
         self.accounts = dict(self._record.accounts)
         self._announced = 0
         self._refreshing = False
+        self._unheard = False  # no server answered the last round
         self._downloads: dict[str, Download] = {}
         self._pending: list[tuple[str, Action]] = []
         self._save_at: float | None = None
@@ -190,11 +192,16 @@ class BoardDriver:
         offers = newest_first(self.asking.offers)
         if not offers:
             self.trouble = "no server answered"
+            self._unheard = True
             return
+        if self._unheard:
+            self._unheard = False
+            self.searching.hurry(now)
+            for group in self.groups:
+                self._step(group, d.ServersBack(), now)
         servers = {server: KnownServer(api) for server, api in self.asking.apis.items()}
         self._record = msgspec.structs.replace(self._record, servers=servers)
-        known = self.plan is not None and offers[0].generation == self.generation and bool(self.plan.groups)
-        if known:
+        if self.plan is not None and offers[0].generation == self.generation and self.plan.groups:
             self.trouble = ""
             self._note_fruit(now)
         else:
@@ -247,7 +254,7 @@ class BoardDriver:
         self.groups[group] = after
         self._pending += [(group, action) for action in actions]
         if after.state is not before.state:
-            _log_transition(self.board.id, before, after)
+            log_transition(self.board.id, before, after)
 
     def _permit(self, now: float) -> None:
         """Let the first staged group that may take over do so, and tell the others why not."""
@@ -384,17 +391,3 @@ class BoardDriver:
 
 def _goes_on(deployment: Deployment) -> bool:
     return deadline(deployment) == 0.0
-
-
-def _log_transition(board: str, before: Deployment, after: Deployment) -> None:
-    target = after.target or after.running
-    reason = getattr(after.phase, "reason", "")
-    say = _log.warning if isinstance(after.phase, d.Failed | d.RollingBack) else _log.info
-    say(
-        after.state.value,
-        board=board,
-        group=after.group,
-        version=target.version if target else None,
-        before=before.state.value,
-        **({"reason": reason} if reason else {}),
-    )

@@ -76,7 +76,7 @@ def same(one: Target | None, other: Target | None) -> bool:
 
 
 def _concerns(deployment: Deployment, event: Event) -> bool:
-    if isinstance(event, d.Wanted | d.Tick):
+    if isinstance(event, d.Wanted | d.ServersBack | d.Tick):
         return True
     return deployment.target is not None and deployment.target.manifest == event.manifest
 
@@ -157,6 +157,23 @@ def _go_on(deployment: Deployment, event: d.Tick, context: Context) -> Result:
     if goal is not None:
         return request(deployment, goal, context)
     return to(deployment, msgspec.structs.replace(phase, deadline=None)), ()
+
+
+def _search_anew(deployment: Deployment, event: d.ServersBack, context: Context) -> Result:
+    """What nobody could answer does not count as attempts."""
+    del event
+    old = deployment.phase
+    assert isinstance(old, d.Requesting)  # noqa: S101
+    until = context.now + context.timing.search
+    return to(deployment, msgspec.structs.replace(old, attempt=0, deadline=until)), ()
+
+
+def _try_now(deployment: Deployment, event: d.ServersBack, context: Context) -> Result:
+    """Unless the version is bad: then there is nothing to wait for."""
+    del event
+    if deployment.phase.deadline is None:
+        return deployment, ()
+    return _go_on(deployment, d.Tick(), context)
 
 
 def _download(deployment: Deployment, event: d.SourceFound, context: Context) -> Result:
@@ -328,6 +345,7 @@ TABLE: dict[State, dict[type[Event], Transition]] = {
         d.Wanted: Transition(_SETTLED, _want_other, "another version"),
         d.SourceFound: Transition((State.DOWNLOADING,), _download),
         d.NoSource: Transition(_AGAIN, _try_again, "attempts over: failed"),
+        d.ServersBack: Transition((State.REQUESTING,), _search_anew),
         d.Tick: Transition(_AGAIN, _timed_out, "as NoSource"),
     },
     State.DOWNLOADING: {
@@ -369,6 +387,7 @@ TABLE: dict[State, dict[type[Event], Transition]] = {
     },
     State.FAILED: {
         d.Wanted: Transition(_SETTLED, _want),
+        d.ServersBack: Transition(_SETTLED, _try_now, "not if the version is bad"),
         d.Tick: Transition(_SETTLED, _go_on, "time to try again"),
     },
 }

@@ -44,6 +44,11 @@ class Searching:
         """Look for `target`, not sooner than `when`."""
         self._searches[group] = _Search(target, when)
 
+    def hurry(self, now: float) -> None:
+        """Do not wait any longer with what is to be looked for later."""
+        for search in self._searches.values():
+            search.not_before = min(search.not_before, now)
+
     def end(self, group: str) -> None:
         self._searches.pop(group, None)
 

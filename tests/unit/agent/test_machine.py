@@ -113,7 +113,7 @@ class TestABadVersion:
     def test_is_not_tried_again_however_often_the_plan_names_it(self) -> None:
         failed = to_state(State.FAILED)
         for _ in range(5):
-            failed, actions = drive(failed, d.Wanted(NEW), d.Tick(), now=1e9)
+            failed, actions = drive(failed, d.Wanted(NEW), d.ServersBack(), d.Tick(), now=1e9)
             assert actions == []
             assert failed.state is State.FAILED
         assert deadline(failed) is None
@@ -297,7 +297,7 @@ _targets = st.sampled_from([OLD, NEW, OTHER])
 _manifests = _targets.map(lambda target: target.manifest)
 _events = st.one_of(
     st.builds(d.Wanted, st.none() | _targets, st.just("why")),
-    st.just(d.Tick()),
+    st.sampled_from([d.Tick(), d.ServersBack()]),
     *(
         st.builds(kind, _manifests)
         for kind in (d.SourceFound, d.Progressed, d.Fetched, d.StageSucceeded, d.Healthy, d.RolledBack)

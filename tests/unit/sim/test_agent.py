@@ -77,6 +77,22 @@ def test_when_every_server_dies_in_mid_download_it_goes_on_as_soon_as_one_is_bac
     assert sum(agent.served.values()) == agent.behaviour.size
 
 
+@pytest.mark.parametrize("outage", [20.0, 90.0, 200.0, 3600.0])
+def test_however_long_every_server_was_gone_a_board_goes_on_within_seconds(outage: float) -> None:
+    """The back-off and the slow retry of what failed are for servers that answer and have no use."""
+    built, agents = cluster()
+    agent = agents["c1s3"]
+    agent.power_on()
+    half = agent.behaviour.size // 2
+    built.time.run(30.0, lambda: agent.disk.fetched[manifest_of("platform", "1.0").hex()] > half)
+    for server in built.servers.values():
+        server.kill()
+    built.time.run(outage)
+    built.servers["c2s2"].start()
+    assert settle(built, {"c1s3": agent}, "1.0", seconds=8.0)  # three of them are activation and health check
+    assert sum(agent.served.values()) == agent.behaviour.size
+
+
 def test_a_sick_version_is_rolled_back_and_not_tried_again() -> None:
     built, agents = cluster(Behaviour(sick=frozenset({"2.0"})))
     power_on(agents)
