@@ -1,16 +1,18 @@
 """What a server's death costs a board, and what memory large images take: the real programs on loopback.
 
 Two servers and one line board in one chassis, from the folders that ``boardwright init`` writes. The board downloads an
-image of `--size` MiB at a capped rate; in the middle its server is left alone, killed (SIGKILL) or halted (SIGSTOP).
-Seconds are the board's own, from the search to the confirmation. Then, without a cap, an image of 64 MiB and one of
-`--large` MiB: the peak memory of the agent and of the servers.
+image of `--size` MiB at a capped rate; in the middle its server is left alone, killed (SIGKILL) or halted (SIGSTOP), or
+the agent itself is killed and started again. Seconds are the board's own, from the search to the confirmation; what was
+verified and came again is what the agent counts; what a killed agent costs is what the servers granted. Then, without a
+cap, an image of 64 MiB and one of `--large` MiB: the peak memory of the agent and of the servers.
 
-``python -m bench.failover [--size 256] [--rounds 3] [--large 4096]`` prints one table; everything is bounded in time.
+``python -m bench.failover [--size 256] [--rounds 5] [--large 4096]`` prints one table; everything is bounded in time.
 """
 
 import argparse
 import os
 import random
+import re
 import shutil
 import signal
 import statistics
@@ -29,8 +31,9 @@ from boardwright.model.report import DeploymentState, GroupReport
 from boardwright.net.api_client import ApiClient
 
 MIB = 1024 * 1024
-RATE = 48_000_000  # bytes per second: 256 MiB take about six seconds
-LIMIT = 240.0  # seconds for any one step; a slow disk takes its time for 4 GiB
+RATE = 64_000_000  # bytes per second: 256 MiB take about four seconds
+WORKERS = 3  # of the agent (transfer/fetch.py)
+LIMIT = 120.0  # seconds for any one step; a slow disk takes its time for 4 GiB
 SERVERS = ("c1s1", "c1s2")
 BOARD = "c1s3"
 KINDS = ("undisturbed", "killed", "halted")
@@ -81,6 +84,24 @@ class Lab:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+    def granted(self) -> int:
+        """Bytes that all servers have granted; while nobody downloads, the active hears of them twice a second."""
+        seen: list[int] = []
+
+        def settled() -> bool:
+            seen.append(sum(server.bytes_served for server in self.client.servers().servers))
+            return len(seen) > 30 and len(set(seen[-30:])) == 1
+
+        until("the servers' counts settle", settled)
+        return seen[-1]
+
+    def refetched(self) -> int:
+        """Bytes of verified pieces that came again, over all downloads, as the agent counts them."""
+        counts = re.findall(r" refetched=(\d+)", (self.directory / f"{BOARD}.log").read_text())
+        if not counts:
+            raise SystemExit("the agent's log says nothing of its downloads")
+        return sum(map(int, counts))
 
     def board(self) -> BoardStatus:
         return self.client.boards(BOARD).boards[0]
@@ -146,12 +167,11 @@ def until(what: str, condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def disturbed(made: Lab, kind: str, version: str, size: int) -> tuple[float, int]:
-    """Seconds of one deployment, and bytes that came in beyond the version's own."""
-    made.publish(version, size)
+def begin(made: Lab, version: str, size: int) -> str:
+    """Deploy a version; the id of the board's server when a third of the download is there."""
     made.deploy(version)
 
-    def halfway() -> bool:
+    def under_way() -> bool:
         group = made.group()
         return (
             group.wanted == version
@@ -159,21 +179,41 @@ def disturbed(made: Lab, kind: str, version: str, size: int) -> tuple[float, int
             and sum(group.bytes.values()) > size * MIB / 3
         )
 
-    until("a third of the download", halfway)
+    until("a third of the download", under_way)
     source = made.group().server
     assert source is not None
+    return source.id
+
+
+def disturbed(made: Lab, kind: str, version: str, size: int) -> tuple[float, int]:
+    """Seconds of one deployment, and bytes that came in beyond the version's own."""
+    made.publish(version, size)
+    server = begin(made, version, size)
     if kind != "undisturbed":
-        made.processes[source.id].send_signal(signal.SIGKILL if kind == "killed" else signal.SIGSTOP)
+        made.processes[server].send_signal(signal.SIGKILL if kind == "killed" else signal.SIGSTOP)
     done = made.confirmed(version)
     if (done.failovers > 0) != (kind != "undisturbed"):
         raise SystemExit(f"{version}: {done.failovers} failovers")
     if kind == "killed":
-        made.processes[source.id].wait()
-        made.start(source.id, "server")
+        made.processes[server].wait()
+        made.start(server, "server")
     elif kind == "halted":
-        made.processes[source.id].send_signal(signal.SIGCONT)
+        made.processes[server].send_signal(signal.SIGCONT)
     until("both servers healthy again", made.ready)
     return done.seconds, sum(done.bytes.values()) - done.total
+
+
+def agent_killed(made: Lab, version: str, size: int) -> int:
+    """Bytes that the servers granted beyond the version's own."""
+    made.publish(version, size)
+    before = made.granted()  # the servers have copied it from each other
+    begin(made, version, size)
+    agent = made.processes.pop(BOARD)
+    agent.kill()
+    agent.wait()
+    made.start(BOARD, "agent")
+    made.confirmed(version)
+    return made.granted() - before - size * MIB
 
 
 def peaks(made: Lab, large: int) -> tuple[dict[int, float], float]:
@@ -193,35 +233,46 @@ def peaks(made: Lab, large: int) -> tuple[dict[int, float], float]:
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="bench.failover")
     parser.add_argument("--size", type=int, default=256, help="MiB")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--large", type=int, default=4096, help="MiB")
     options = parser.parse_args(arguments)
-    need = (5 * options.large + 4 * options.size * len(KINDS) * options.rounds) * MIB
+    need = (5 * options.large + 4 * options.size * (len(KINDS) + 1) * options.rounds) * MIB
     if shutil.disk_usage(tempfile.gettempdir()).free < need:
         print(f"{tempfile.gettempdir()} needs {need // MIB} MiB free; set TMPDIR", file=sys.stderr)
         return 2
     seconds: dict[str, list[float]] = {kind: [] for kind in KINDS}
-    beyond = 0
+    beyond, again = 0, []
     with lab() as made:
         for number in range(options.rounds):
             for kind in KINDS:
                 took, more = disturbed(made, kind, f"{kind}-{number}", options.size)
                 seconds[kind].append(took)
                 beyond = max(beyond, more)
+            again.append(agent_killed(made, f"agent-{number}", options.size))
+        refetched = made.refetched()
         agent, server = peaks(made, options.large)
     base = statistics.median(seconds["undisturbed"])
     rows = [(f"{options.size} MiB, undisturbed, median of {options.rounds}", f"{base:.2f} s", "", True)]
     for kind, limit in EXTRA.items():
         extra = statistics.median(seconds[kind]) - base
         rows.append((f"server {kind} in mid-download, extra", f"{extra:+.2f} s", f"<= {limit:g} s", extra <= limit))
-    # Three workers may each have had a piece half received; whole verified pieces must not come again.
-    rows.append(("bytes received beyond the version's, worst", f"{beyond / MIB:.2f} MiB", "< 3 MiB", beyond < 3 * MIB))
+    rows.append(("verified bytes that came again, in all downloads", f"{refetched}", "0", refetched == 0))
+    # A piece that was half received in each worker comes again from the next server.
+    rows.append((
+        "bytes received beyond the version's, worst",
+        f"{beyond / MIB:.2f} MiB", f"< {WORKERS} MiB", beyond < WORKERS * MIB,
+    ))  # fmt: skip
+    # A dead agent has lost the pieces that were half received; the manifest is counted here, too. The rest of a range
+    # on its way is lost as well, but with a cap it is on its way for a small part of the time: hence the median.
+    lost = statistics.median(again)
+    what = f"agent killed and started again, granted beyond the version's, median of {options.rounds}"
+    rows.append((what, f"{lost / MIB:.2f} MiB", f"< {WORKERS} MiB", lost < WORKERS * MIB))
     for size, peak in agent.items():
         rows.append((f"agent, peak with an image of {size} MiB", f"{peak:.1f} MiB", "<= 80 MiB", peak <= 80))
     rows.append(("server, peak of all this", f"{server:.1f} MiB", "<= 112 MiB", server <= 112))
     print("| what | measured | target | met |\n|---|---|---|---|")
     for what, value, target, met in rows:
-        print(f"| {what} | {value} | {target} | {'yes' if met else '**no**'} |")
+        print(f"| {what} | {value} | {target} | {('yes' if met else '**no**') if target else ''} |")
     return 0 if all(met for *_, met in rows) else 1
 
 
