@@ -14,7 +14,7 @@ from boardwright.protocol.codec import encode_announcement
 from boardwright.protocol.messages import Announcement
 
 SPREAD = 0.1  # seconds within which the servers of a cluster announce, so that they do not all send at one moment
-MAX_ADDRESSES = 20_000  # as many boards as the collector remembers
+MAX_ADDRESSES = 20_000  # as many boards as reports are kept of
 BURST = 100  # datagrams between which the loop may do other work
 
 

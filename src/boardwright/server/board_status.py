@@ -7,7 +7,7 @@ import msgspec
 from boardwright.model.api import BoardStatus
 from boardwright.model.location import Tier
 from boardwright.model.report import GroupReport
-from boardwright.server.collector import BoardView
+from boardwright.server.board_reports import BoardView
 from boardwright.server.mirror import MirrorState
 
 

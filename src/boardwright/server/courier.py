@@ -18,7 +18,7 @@ import urllib3
 from boardwright import log
 from boardwright.errors import UnreachableError
 from boardwright.model.api import ServerStatus
-from boardwright.server.collector import Collector
+from boardwright.server.board_reports import BoardReports
 from boardwright.state.records import ServerRecord
 
 EVERY = 0.5  # seconds between rounds
@@ -42,9 +42,11 @@ class Lead(Protocol):
 class Courier:
     """`status` makes this server's own status."""
 
-    def __init__(self, server: str, collector: Collector, lead: Lead, status: Callable[[], ServerStatus]) -> None:
+    def __init__(
+        self, server: str, board_reports: BoardReports, lead: Lead, status: Callable[[], ServerStatus]
+    ) -> None:
         self._server = server
-        self._collector = collector
+        self._board_reports = board_reports
         self._lead = lead
         self._status = status
         self._pool = urllib3.PoolManager(maxsize=1, retries=False)
@@ -60,21 +62,21 @@ class Courier:
     def round(self) -> None:
         """Pass on what there is."""
         if self._lead.is_active:
-            self._collector.forget_outgoing()
+            self._board_reports.forget_outgoing()
             return
         active = self._lead.holder()
         if active is None or active.id == self._server:
             return
         if self._lead.epoch != self._told_epoch:
-            self._collector.pass_on_again()
+            self._board_reports.pass_on_again()
             self._told_epoch = self._lead.epoch
         try:
             self._post(active, "/v1/servers/status", msgspec.json.encode(self._status()))
-            while reports := self._collector.outgoing(BATCH):
+            while reports := self._board_reports.outgoing(BATCH):
                 try:
                     self._post(active, "/v1/reports?passed-on=true", msgspec.json.encode(reports))
                 except UnreachableError:
-                    self._collector.pass_on_again(report.board.id for report in reports)
+                    self._board_reports.pass_on_again(report.board.id for report in reports)
                     raise
         except UnreachableError as error:
             if not self._unreachable:

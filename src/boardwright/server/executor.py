@@ -18,7 +18,7 @@ from boardwright import log
 from boardwright.config import load_inventory
 from boardwright.errors import BoardwrightError, ConflictError
 from boardwright.model.inventory import Board
-from boardwright.server.collector import Collector
+from boardwright.server.board_reports import BoardReports
 from boardwright.server.facts import Facts, encoded, read_facts
 from boardwright.server.mirror import Mirror, MirrorState
 from boardwright.server.planning import propose, transaction
@@ -42,7 +42,7 @@ class Executor:
         commit: Commit,
         epoch: Callable[[], int],
         mirror: Mirror,
-        collector: Collector,
+        board_reports: BoardReports,
         watch: RolloutWatch,
         inventory_file: Path | None,
     ) -> None:
@@ -50,7 +50,7 @@ class Executor:
         self._commit = commit
         self._epoch = epoch
         self._mirror = mirror
-        self._collector = collector
+        self._board_reports = board_reports
         self._watch = watch
         self._inventory_file = inventory_file
         self._wake = threading.Event()
@@ -105,9 +105,9 @@ class Executor:
             known = facts.inventory.boards
             news = {board.id: board for board in self._listed() if board.id not in known}
             self._write_boards(facts, news)
-            self._write_boards(read_facts(self._kv), self._collector.facts({**known, **news}, everything=True))
+            self._write_boards(read_facts(self._kv), self._board_reports.facts({**known, **news}, everything=True))
         else:
-            news = self._collector.facts(self._mirror.state.boards)
+            news = self._board_reports.facts(self._mirror.state.boards)
             if news:
                 self._write_boards(read_facts(self._kv), news)
 

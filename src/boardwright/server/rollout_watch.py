@@ -11,7 +11,7 @@ import msgspec
 
 from boardwright.errors import ConflictError
 from boardwright.model.api import RolloutStatus
-from boardwright.server.collector import Collector
+from boardwright.server.board_reports import BoardReports
 from boardwright.server.facts import encoded
 from boardwright.server.mirror import Mirror
 from boardwright.server.rollouts import RUNNING, Hearing, statuses
@@ -22,9 +22,9 @@ from boardwright.state.records import MAX_REASON, MAX_REASONS, ROLLOUTS, Rollout
 class RolloutWatch:
     """`listening_since` answers the monotonic time since which this server hears what boards say."""
 
-    def __init__(self, mirror: Mirror, collector: Collector, listening_since: Callable[[], float]) -> None:
+    def __init__(self, mirror: Mirror, board_reports: BoardReports, listening_since: Callable[[], float]) -> None:
         self._mirror = mirror
-        self._collector = collector
+        self._board_reports = board_reports
         self._listening_since = listening_since
 
     def statuses(self) -> tuple[RolloutStatus, ...]:
@@ -49,7 +49,7 @@ class RolloutWatch:
         state = self._mirror.state
         if not state.rollouts:
             return []
-        hearing = Hearing(self._collector.views(), time.monotonic() - self._listening_since())
+        hearing = Hearing(self._board_reports.views(), time.monotonic() - self._listening_since())
         return statuses(state.rollouts.values(), state, hearing, time.time())
 
 

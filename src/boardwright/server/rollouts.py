@@ -23,7 +23,7 @@ from boardwright.model.policy import Assignment, Policy
 from boardwright.model.report import DeploymentState
 from boardwright.model.software import variant_fits
 from boardwright.planner.wishes import Wishes
-from boardwright.server.collector import BoardView
+from boardwright.server.board_reports import BoardView
 from boardwright.server.mirror import MirrorState
 from boardwright.state.records import RolloutRecord
 

@@ -20,7 +20,7 @@ from boardwright.server.api import (
 from boardwright.server.api.app import make_app
 from boardwright.server.api.gate import active_only, own_cluster_only
 from boardwright.server.api.metrics import Counted
-from boardwright.server.collector import Collector
+from boardwright.server.board_reports import BoardReports
 from boardwright.server.deployments import Deployments
 from boardwright.server.mirror import Mirror
 from boardwright.server.own_status import OwnStatus
@@ -43,7 +43,7 @@ class ApiParts(msgspec.Struct, frozen=True, kw_only=True):
     store: BlobStore
     mirror: Mirror
     standing: ServerStanding
-    collector: Collector
+    board_reports: BoardReports
     responder: Responder
     status: OwnStatus
     peers: Peers
@@ -59,12 +59,12 @@ def api(parts: ApiParts) -> Litestar:
         everywhere=[
             *health.routes(parts.server, parts.cluster, parts.blobs_url, parts.mirror, parts.standing),
             *plan.routes(parts.mirror),
-            *reports.routes(parts.collector, parts.mirror),
+            *reports.routes(parts.board_reports, parts.mirror),
             *servers.status_routes(parts.peers),
             *metrics.routes(_counted(parts)),
         ],
         on_the_active=[
-            *boards.routes(parts.mirror, parts.collector),
+            *boards.routes(parts.mirror, parts.board_reports),
             *servers.routes(parts.peers),
             *software.routes(parts.mirror),
             *uploads.routes(parts.store, parts.publishing, parts.uploads),
@@ -91,6 +91,9 @@ def _counted(parts: ApiParts) -> list[Counted]:
         Counted("datagrams_dropped", "Datagrams dropped", lambda: dict(responder.dropped), label="reason", grows=True),
         Counted("offers_sent", "Requests answered", lambda: responder.offers_sent, grows=True),
         Counted(
-            "reports_late", "Reports dropped because a later one came before", lambda: parts.collector.late, grows=True
+            "reports_late",
+            "Reports dropped because a later one came before",
+            lambda: parts.board_reports.late,
+            grows=True,
         ),
     ]

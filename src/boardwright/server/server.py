@@ -26,7 +26,7 @@ from boardwright.protocol.choose import Choice
 from boardwright.protocol.offerer import ServerFacts
 from boardwright.server.announcer import Announcer
 from boardwright.server.asking import Asking
-from boardwright.server.collector import Collector
+from boardwright.server.board_reports import BoardReports
 from boardwright.server.courier import Courier
 from boardwright.server.deployments import Deployments
 from boardwright.server.executor import Executor
@@ -73,18 +73,18 @@ class Server:
         self._mirror = Mirror(settings.data_dir / "mirror.json")
         self._holdings = Holdings()
         self._holdings.know(self._mirror.state.catalog.values())
-        self._collector = Collector(time.monotonic)
+        self._board_reports = BoardReports(time.monotonic)
         self._kv = PatientKV(lambda: open_kv(settings.engine))
         self._role = ActiveRole(self._kv, settings.id)
         self._standing = ServerStanding(self._role, self._mirror)
         self._status = OwnStatus(settings, self._mirror, self._holdings, self._standing, self._blobs)
-        self._watch = RolloutWatch(self._mirror, self._collector, lambda: self._active_since)
+        self._watch = RolloutWatch(self._mirror, self._board_reports, lambda: self._active_since)
         self._executor = Executor(
             kv=self._kv,
             commit=self._role.commit,
             epoch=self._epoch,
             mirror=self._mirror,
-            collector=self._collector,
+            board_reports=self._board_reports,
             watch=self._watch,
             inventory_file=settings.inventory,
         )
@@ -176,7 +176,7 @@ class Server:
             store=self._store,
             mirror=self._mirror,
             standing=self._standing,
-            collector=self._collector,
+            board_reports=self._board_reports,
             responder=responder,
             status=self._status,
             peers=Peers(self._mirror, self._status, time.monotonic),
@@ -189,7 +189,7 @@ class Server:
     def _start_loops(self, facts: ServerFacts, replicator: Replicator) -> None:
         place = facts.location
         record = ServerRecord(facts.server, place.chassis, place.slot, facts.api, facts.blobs, __version__)
-        courier = Courier(facts.server, self._collector, self._standing, self._status)
+        courier = Courier(facts.server, self._board_reports, self._standing, self._status)
         follower = Follower(self._kv, "", self._mirror)
         stop = self._stop
         self._start_thread("lease", lambda: self._role.run(stop, self._on_role))
@@ -217,7 +217,7 @@ class Server:
         return 0 if held is None else held.epoch
 
     def _on_sighting(self, seen: BoardReport, sender: Address) -> None:
-        self._collector.take([seen])
+        self._board_reports.take([seen])
         if self._announcer is not None:
             self._announcer.remember(seen.board.id, sender)
 

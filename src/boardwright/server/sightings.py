@@ -1,4 +1,4 @@
-"""What a version request tells the collector about the board that sent it.
+"""What a version request tells of the board that sent it, beside its reports.
 
 Rules:
 

@@ -5,8 +5,8 @@ import msgspec
 from boardwright.model.location import Tier
 from boardwright.model.plan import Plan
 from boardwright.model.software import Target
+from boardwright.server.board_reports import BoardView
 from boardwright.server.board_status import board_status, board_statuses
-from boardwright.server.collector import BoardView
 from boardwright.server.mirror import MirrorState
 from tests.unit.server.builders import board, confirmed
 

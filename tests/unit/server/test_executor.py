@@ -11,7 +11,7 @@ from boardwright.errors import ConflictError
 from boardwright.model.api import DeploymentRequest
 from boardwright.model.inventory import Board
 from boardwright.model.location import Location
-from boardwright.server.collector import Collector
+from boardwright.server.board_reports import BoardReports
 from boardwright.server.deployments import Deployments
 from boardwright.server.executor import BOARDS_PER_COMMIT, Executor
 from boardwright.server.facts import Facts, encoded, read_facts
@@ -31,7 +31,7 @@ class Bench:
     def __init__(self, folder: Path, inventory: Path | None = None) -> None:
         self.kv = MemoryKV()
         self.mirror = Mirror(folder / "mirror.json")
-        self.collector = Collector(lambda: 100.0)
+        self.board_reports = BoardReports(lambda: 100.0)
         self.epoch = 1
         self.fault: Exception | None = None
         self.commits: list[Transaction] = []
@@ -41,8 +41,8 @@ class Bench:
             commit=self.commit,
             epoch=lambda: self.epoch,
             mirror=self.mirror,
-            collector=self.collector,
-            watch=RolloutWatch(self.mirror, self.collector, time.monotonic),
+            board_reports=self.board_reports,
+            watch=RolloutWatch(self.mirror, self.board_reports, time.monotonic),
             inventory_file=inventory,
         )
 
@@ -92,7 +92,7 @@ def written(folder: Path, *boards: str) -> Path:
 
 def test_a_standby_does_nothing(bench: Bench) -> None:
     bench.epoch = 0
-    bench.collector.take([report(board(), 1)])
+    bench.board_reports.take([report(board(), 1)])
     assert bench.round().inventory.boards == {}
     assert bench.commits == []
 
@@ -108,37 +108,37 @@ class TestBoards:
 
     def test_a_broken_inventory_file_does_not_stop_the_active(self, tmp_path: Path) -> None:
         bench = Bench(tmp_path, tmp_path / "missing.toml")
-        bench.collector.take([report(board(), 1)])
+        bench.board_reports.take([report(board(), 1)])
         assert set(bench.round().inventory.boards) == {"c1s3"}
 
     def test_a_board_that_spoke_is_recorded_once(self, bench: Bench) -> None:
-        bench.collector.take([report(board(), 1)])
+        bench.board_reports.take([report(board(), 1)])
         bench.round()
-        bench.collector.take([report(board(), 2)])
+        bench.board_reports.take([report(board(), 2)])
         bench.round()
         assert len(bench.commits) == 1
 
     def test_many_at_once_are_written_in_transactions_that_engines_take(self, bench: Bench) -> None:
         bench.round()
-        bench.collector.take(report(board(f"c1s{slot}"), 1) for slot in range(3 * BOARDS_PER_COMMIT))
+        bench.board_reports.take(report(board(f"c1s{slot}"), 1) for slot in range(3 * BOARDS_PER_COMMIT))
         assert len(bench.round().inventory.boards) == 3 * BOARDS_PER_COMMIT
         assert all(len(commit.puts) <= BOARDS_PER_COMMIT for commit in bench.commits)
 
     def test_what_was_heard_as_a_standby_is_recorded_on_taking_over(self, bench: Bench) -> None:
         bench.epoch = 0
-        bench.collector.take([report(board(), 1)])
-        bench.collector.facts({})
+        bench.board_reports.take([report(board(), 1)])
+        bench.board_reports.facts({})
         bench.round()
         bench.epoch = 2
         assert set(bench.round().inventory.boards) == {"c1s3"}
 
     def test_a_conflict_is_made_good_in_the_next_round(self, bench: Bench) -> None:
         bench.round()
-        bench.collector.take([report(board(), 1)])
+        bench.board_reports.take([report(board(), 1)])
         bench.fault = ConflictError("lost")
         bench.round()
         bench.fault = None
-        bench.collector.take([report(board(), 2)])
+        bench.board_reports.take([report(board(), 2)])
         assert set(bench.round().inventory.boards) == {"c1s3"}
 
 
@@ -147,7 +147,7 @@ class TestPlans:
         fill(bench.kv, Version(), boards=(board("c1s3"),))
         bench.round()
         bench.deploy()
-        bench.collector.take([report(board("c2s9"), 1)])
+        bench.board_reports.take([report(board("c2s9"), 1)])
         facts = bench.round()
         assert facts.plan.generation == 2
         assert facts.plan.for_board("c2s9").groups["platform"].version == "1"
@@ -186,7 +186,7 @@ class TestRollouts:
         fill(bench.kv, Version(), boards=(board(),))
         bench.deploy()
         assert bench.round().rollouts["r1"].outcome == ""
-        bench.collector.take([report(board(), 1, platform=confirmed("1"))])
+        bench.board_reports.take([report(board(), 1, platform=confirmed("1"))])
         ended = bench.round().rollouts["r1"]
         assert (ended.outcome, ended.boards, ended.confirmed, ended.failed) == ("done", 1, 1, 0)
         commits = len(bench.commits)
@@ -196,10 +196,10 @@ class TestRollouts:
     def test_a_failure_that_mends_itself_is_written_over(self, bench: Bench) -> None:
         fill(bench.kv, Version(), boards=(board(),))
         bench.deploy()
-        bench.collector.take([report(board(), 1, platform=failed("1"))])
+        bench.board_reports.take([report(board(), 1, platform=failed("1"))])
         ended = bench.round().rollouts["r1"]
         assert (ended.outcome, ended.failed, ended.reasons) == ("failed", 1, {"c1s3": "health check said no"})
-        bench.collector.take([report(board(), 2, platform=confirmed("1"))])
+        bench.board_reports.take([report(board(), 2, platform=confirmed("1"))])
         assert bench.round().rollouts["r1"].outcome == "done"
 
 
@@ -207,7 +207,7 @@ class TestRollouts:
 def test_trouble_with_the_engine_ends_nothing(bench: Bench, fault: Exception) -> None:
     fill(bench.kv, Version(), boards=(board(),))
     bench.deploy()
-    bench.collector.take([report(board("c2s9"), 1)])
+    bench.board_reports.take([report(board("c2s9"), 1)])
     bench.fault = fault
     for _ in range(3):
         bench.round()
@@ -237,7 +237,7 @@ def test_a_takeover_interrupted_after_any_step_is_finished_by_the_next_active(tm
         fill(bench.kv, Version())
         policy = msgspec.json.encode({"assignments": [{"group": "platform", "version": "1", "selectors": []}]})
         bench.kv.commit(Transaction({"policy": 0}, {"policy": policy}))
-        bench.collector.take([report(board("c2s9"), 1)])
+        bench.board_reports.take([report(board("c2s9"), 1)])
         whole, bench.commit = bench.commit, interrupted_after(step, bench.commit)  # type: ignore[method-assign]
         bench.executor._commit = bench.commit
         bench.round()

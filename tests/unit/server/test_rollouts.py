@@ -8,7 +8,7 @@ from boardwright.model.plan import Plan
 from boardwright.model.policy import parse_selector
 from boardwright.model.report import DeploymentState, GroupReport
 from boardwright.model.software import Target
-from boardwright.server.collector import BoardView
+from boardwright.server.board_reports import BoardView
 from boardwright.server.mirror import MirrorState
 from boardwright.server.rollouts import SILENT_AFTER, Hearing, ordered, statuses
 from boardwright.state.records import RolloutRecord

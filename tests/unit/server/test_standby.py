@@ -16,7 +16,7 @@ from boardwright.model.api import CLUSTER_HEADER, Problem, ServerStatus
 from boardwright.model.report import BoardReport
 from boardwright.server.api.app import make_app
 from boardwright.server.api.gate import active_only, own_cluster_only
-from boardwright.server.collector import Collector
+from boardwright.server.board_reports import BoardReports
 from boardwright.server.courier import Courier
 from boardwright.server.facts import encoded
 from boardwright.server.mirror import Mirror
@@ -179,52 +179,52 @@ def active() -> Iterator[Active]:
 
 
 class TestCourier:
-    def courier(self, collector: Collector, standing: Standing) -> Courier:
-        return Courier("c1s1", collector, standing, lambda: status("c1s1"))
+    def courier(self, board_reports: BoardReports, standing: Standing) -> Courier:
+        return Courier("c1s1", board_reports, standing, lambda: status("c1s1"))
 
     def test_reports_and_the_own_status_go_to_the_active_once(self, active: Active) -> None:
-        collector = Collector(lambda: 100.0)
-        courier = self.courier(collector, Standing(active.record))
-        collector.take([report(board(), 3)])
+        board_reports = BoardReports(lambda: 100.0)
+        courier = self.courier(board_reports, Standing(active.record))
+        board_reports.take([report(board(), 3)])
         courier.round()
         courier.round()
         assert [one.sequence for one in active.reports] == [3]
         assert len(active.statuses) == 2
 
     def test_what_was_not_taken_is_kept_and_brought_later(self, active: Active) -> None:
-        collector = Collector(lambda: 100.0)
-        courier = self.courier(collector, Standing(active.record))
+        board_reports = BoardReports(lambda: 100.0)
+        courier = self.courier(board_reports, Standing(active.record))
         active.code = 500
-        collector.take([report(board(), 3)])
+        board_reports.take([report(board(), 3)])
         courier.round()
-        collector.take([report(board(), 4)])
+        board_reports.take([report(board(), 4)])
         active.code = 202
         courier.round()
         assert [one.sequence for one in active.reports] == [4]
 
     def test_a_dead_active_costs_nothing_but_the_time_out(self) -> None:
-        collector = Collector(lambda: 100.0)
-        collector.take([report(board(), 3)])
-        self.courier(collector, Standing(server("c2s1"))).round()
-        assert len(collector.outgoing(10)) == 1
+        board_reports = BoardReports(lambda: 100.0)
+        board_reports.take([report(board(), 3)])
+        self.courier(board_reports, Standing(server("c2s1"))).round()
+        assert len(board_reports.outgoing(10)) == 1
 
     def test_a_new_active_is_told_everything(self, active: Active) -> None:
-        collector = Collector(lambda: 100.0)
+        board_reports = BoardReports(lambda: 100.0)
         standing = Standing(active.record)
-        courier = self.courier(collector, standing)
-        collector.take([report(board(), 3)])
+        courier = self.courier(board_reports, standing)
+        board_reports.take([report(board(), 3)])
         courier.round()
         standing.epoch = 2
         courier.round()
         assert [one.sequence for one in active.reports] == [3, 3]
 
     def test_the_active_itself_keeps_no_queue(self) -> None:
-        collector = Collector(lambda: 100.0)
+        board_reports = BoardReports(lambda: 100.0)
         standing = Standing()
         standing.is_active = True
-        collector.take([report(board(), 3)])
-        self.courier(collector, standing).round()
-        assert collector.outgoing(10) == []
+        board_reports.take([report(board(), 3)])
+        self.courier(board_reports, standing).round()
+        assert board_reports.outgoing(10) == []
 
 
 class TestPeers:

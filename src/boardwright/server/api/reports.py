@@ -9,17 +9,17 @@ from litestar.params import Parameter
 
 from boardwright.model.api import ReportsTaken
 from boardwright.model.report import BoardReport
-from boardwright.server.collector import Collector
+from boardwright.server.board_reports import BoardReports
 from boardwright.server.mirror import Mirror
 
 MAX_BODY = 8 * 1024 * 1024  # a batch of 250 reports with the longest explanations and logs that are kept
 
 
-def routes(collector: Collector, mirror: Mirror) -> list[HTTPRouteHandler]:
+def routes(board_reports: BoardReports, mirror: Mirror) -> list[HTTPRouteHandler]:
     @post("/v1/reports", status_code=202, request_max_body_size=MAX_BODY, sync_to_thread=False)
     def reports(data: list[BoardReport], passed_on: bool = Parameter(query="passed-on", default=False)) -> ReportsTaken:
         """`passed-on`: another server sent them, so that they are not passed on again."""
-        collector.take(data, passed_on=passed_on)
+        board_reports.take(data, passed_on=passed_on)
         return ReportsTaken(mirror.state.plan.generation)
 
     return [reports]

@@ -51,7 +51,7 @@ class _Entry:
         self.explanations: dict[str, bytes] = {}
 
 
-class Collector:
+class BoardReports:
     """Safe to call from several threads; `clock` is monotonic seconds."""
 
     def __init__(self, clock: Callable[[], float], max_boards: int = MAX_BOARDS) -> None:
