@@ -194,11 +194,12 @@ def show_explanation(board: str, explanation: Explanation) -> None:
 def status(context: typer.Context, operator: OperatorOption = None, form: FormatOption = Format.TABLE) -> None:
     """Show in a few lines how the cluster is; exit 1 if it takes no changes now."""
     with connect(context, operator) as client:
-        health, found_servers, found_boards, rollouts = (
+        health, found_servers, found_boards, rollouts, alarms = (
             client.health(),
             client.servers(),
             client.boards(),
             client.rollouts(),
+            client.alarms().alarms,
         )
     states: dict[str, int] = {}
     for board in found_boards.boards:
@@ -221,6 +222,7 @@ def status(context: typer.Context, operator: OperatorOption = None, form: Format
                 "states": states,
                 "rollouts_running": running,
                 "trouble": trouble,
+                "alarms": alarms,
             }
         )
     else:
@@ -231,6 +233,8 @@ def status(context: typer.Context, operator: OperatorOption = None, form: Format
         output.say(f"rollouts running: {', '.join(running) or 'none'}")
         for sentence in trouble:
             output.say(f"trouble: {sentence}")
+        for alarm in alarms:
+            output.say(f"alarm {alarm.kind} ({alarm.server}, {output.ago(alarm.seconds)}): {alarm.sentence}")
     if health.engine or active is None:
         raise FailedError(f"changes are not taken now: {health.engine or 'no server is active'}")
 

@@ -12,6 +12,8 @@ POST   /v1/reports                        list of BoardReport          202 Repor
 GET    /v1/boards, /v1/boards/ID                                       BoardList (one board: list of one, or 404)
 GET    /v1/boards/ID/explanations                                      list of Explanation
 GET    /v1/servers                                                     ServerList
+POST   /v1/servers/status                 ServerWord                   202 (a standby to the active)
+GET    /v1/alarms                                                      AlarmList (of every server)
 GET    /v1/software, /v1/software/GROUP                                SoftwareList
 POST   /v1/blobs/missing                  list of SHA-256 (hex)        those that the server lacks
 PUT    /v1/blobs/SHA256                   the bytes                    201, or 422 if the bytes are others
@@ -98,6 +100,29 @@ class ServerStatus(msgspec.Struct, frozen=True):
 
 class ServerList(msgspec.Struct, frozen=True):
     servers: tuple[ServerStatus, ...]
+
+
+class Alarm(msgspec.Struct, frozen=True):
+    """What somebody should look at; `kind` is a named value, `subject` what it is about, `seconds` since it began."""
+
+    server: str
+    kind: str
+    subject: str
+    sentence: str
+    seconds: float
+    count: int = 1
+
+
+class AlarmList(msgspec.Struct, frozen=True):
+    """The oldest alarm first."""
+
+    alarms: tuple[Alarm, ...]
+
+
+class ServerWord(ServerStatus, frozen=True):
+    """What a server tells the active about itself twice a second."""
+
+    alarms: tuple[Alarm, ...] = ()
 
 
 class VersionSummary(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ import msgspec
 
 from boardwright.errors import BoardwrightError, FailedError, MalformedError, RefusedError, UnreachableError, UsageError
 from boardwright.model.api import (
+    AlarmList,
     BoardList,
     Deployment,
     DeploymentRequest,
@@ -78,6 +79,10 @@ class ApiClient:
     def servers(self) -> ServerList:
         """Every server with its role, health and holdings."""
         return self._get("/v1/servers", ServerList)
+
+    def alarms(self) -> AlarmList:
+        """What servers warn of, the oldest first."""
+        return self._get("/v1/alarms", AlarmList)
 
     def software(self, group: str | None = None) -> SoftwareList:
         """Published versions, of every group or of one."""

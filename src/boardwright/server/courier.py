@@ -17,7 +17,7 @@ import urllib3
 
 from boardwright import log
 from boardwright.errors import UnreachableError
-from boardwright.model.api import ServerStatus
+from boardwright.model.api import ServerWord
 from boardwright.server.board_reports import BoardReports
 from boardwright.state.records import ServerRecord
 
@@ -40,15 +40,13 @@ class Lead(Protocol):
 
 
 class Courier:
-    """`status` makes this server's own status."""
+    """`word` makes what this server says of itself."""
 
-    def __init__(
-        self, server: str, board_reports: BoardReports, lead: Lead, status: Callable[[], ServerStatus]
-    ) -> None:
+    def __init__(self, server: str, board_reports: BoardReports, lead: Lead, word: Callable[[], ServerWord]) -> None:
         self._server = server
         self._board_reports = board_reports
         self._lead = lead
-        self._status = status
+        self._word = word
         self._pool = urllib3.PoolManager(maxsize=1, retries=False)
         self._told_epoch = 0
         self._unreachable = False
@@ -71,7 +69,7 @@ class Courier:
             self._board_reports.pass_on_again()
             self._told_epoch = self._lead.epoch
         try:
-            self._post(active, "/v1/servers/status", msgspec.json.encode(self._status()))
+            self._post(active, "/v1/servers/status", msgspec.json.encode(self._word()))
             while reports := self._board_reports.outgoing(BATCH):
                 try:
                     self._post(active, "/v1/reports?passed-on=true", msgspec.json.encode(reports))

@@ -1,7 +1,10 @@
 """How this server is, in one struct: for the list of servers and for the active."""
 
+import msgspec
+
 from boardwright.config import ServerSettings
-from boardwright.model.api import ServerStatus
+from boardwright.model.api import ServerStatus, ServerWord
+from boardwright.server.alarms import Alarms
 from boardwright.server.holdings import Holdings
 from boardwright.server.mirror import Mirror
 from boardwright.server.standing import ServerStanding
@@ -9,7 +12,7 @@ from boardwright.transfer.serve import BlobService
 
 
 class OwnStatus:
-    """Call it for the status of this moment."""
+    """Call it for the status of this moment; `word` adds the alarms, for the active."""
 
     def __init__(
         self,
@@ -18,12 +21,14 @@ class OwnStatus:
         holdings: Holdings,
         standing: ServerStanding,
         blobs: BlobService,
+        alarms: Alarms,
     ) -> None:
         self._settings = settings
         self._mirror = mirror
         self._holdings = holdings
         self._standing = standing
         self._blobs = blobs
+        self.alarms = alarms
 
     def __call__(self) -> ServerStatus:
         held = self._holdings.complete()
@@ -38,6 +43,10 @@ class OwnStatus:
             versions=tuple(sorted(f"{record.group} {record.version} {record.variant}" for record in held)),
             bytes_served=self._blobs.bytes_served,
         )
+
+    def word(self) -> ServerWord:
+        """What a standby tells the active."""
+        return ServerWord(**msgspec.structs.asdict(self()), alarms=self.alarms.listing())
 
     def _health(self) -> str:
         if self._standing.engine:

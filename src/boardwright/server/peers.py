@@ -6,10 +6,11 @@ spoke to this active is, too. The table holds registered servers only, so nobody
 
 import threading
 from collections.abc import Callable
+from typing import Protocol
 
 import msgspec
 
-from boardwright.model.api import ServerList, ServerStatus
+from boardwright.model.api import Alarm, AlarmList, ServerList, ServerStatus, ServerWord
 from boardwright.server.mirror import Mirror
 from boardwright.state.records import ServerRecord
 
@@ -17,20 +18,28 @@ SILENT_AFTER = 3.0  # seconds; six posts
 SILENT = "silent"
 
 
+class OwnWord(Protocol):
+    """This server about itself."""
+
+    def __call__(self) -> ServerStatus: ...
+
+    def word(self) -> ServerWord: ...
+
+
 class Peers:
     """Statuses by server id; `own` makes this server's, `clock` is monotonic seconds."""
 
-    def __init__(self, mirror: Mirror, own: Callable[[], ServerStatus], clock: Callable[[], float]) -> None:
+    def __init__(self, mirror: Mirror, own: OwnWord, clock: Callable[[], float]) -> None:
         self._mirror = mirror
         self._own = own
         self._clock = clock
         self._lock = threading.Lock()
-        self._heard: dict[str, tuple[float, ServerStatus]] = {}
+        self._heard: dict[str, tuple[float, ServerWord]] = {}
 
-    def take(self, status: ServerStatus) -> None:
-        if status.id in self._mirror.state.servers:
+    def take(self, word: ServerWord) -> None:
+        if word.id in self._mirror.state.servers:
             with self._lock:
-                self._heard[status.id] = (self._clock(), status)
+                self._heard[word.id] = (self._clock(), word)
 
     def listing(self) -> ServerList:
         """Every registered server, this one included, by id."""
@@ -39,11 +48,25 @@ class Peers:
         statuses = {record.id: self._status(record) for record in others.values()} | {own.id: own}
         return ServerList(tuple(statuses[server] for server in sorted(statuses)))
 
+    def alarms(self) -> AlarmList:
+        """Those of this server and what the others said last; a silent server's are old, but not over."""
+        own = self._own.word()
+        with self._lock:
+            others = [alarm for server, (_, word) in self._heard.items() if server != own.id for alarm in word.alarms]
+        return AlarmList(tuple(sorted((*own.alarms, *others), key=_oldest_first)))
+
     def _status(self, record: ServerRecord) -> ServerStatus:
         with self._lock:
-            heard, status = self._heard.get(record.id, (None, None))
-        if status is None or heard is None:
+            heard, word = self._heard.get(record.id, (None, None))
+        if word is None or heard is None:
             return ServerStatus(record.id, record.chassis, record.slot, "standby", SILENT, 0, 0, (), 0)
+        said = msgspec.structs.asdict(word)
+        del said["alarms"]
+        status = ServerStatus(**said)
         if self._clock() - heard > SILENT_AFTER:
             return msgspec.structs.replace(status, health=SILENT, role="standby")
         return status
+
+
+def _oldest_first(alarm: Alarm) -> tuple[float, str, str]:
+    return -alarm.seconds, alarm.server, alarm.subject

@@ -90,6 +90,7 @@ def _counted(parts: ApiParts) -> list[Counted]:
         Counted("datagrams", "Datagrams taken", lambda: dict(responder.received), label="kind", grows=True),
         Counted("datagrams_dropped", "Datagrams dropped", lambda: dict(responder.dropped), label="reason", grows=True),
         Counted("offers_sent", "Requests answered", lambda: responder.offers_sent, grows=True),
+        Counted("alarms", "Alarms by kind", parts.status.alarms.counts, label="kind"),
         Counted(
             "reports_late",
             "Reports dropped because a later one came before",

@@ -24,6 +24,7 @@ from boardwright.model.report import BoardReport
 from boardwright.net.multicast import ControlSocket, interface_address
 from boardwright.protocol.choose import Choice
 from boardwright.protocol.offerer import ServerFacts
+from boardwright.server.alarms import Alarms
 from boardwright.server.announcer import Announcer
 from boardwright.server.asking import Asking
 from boardwright.server.board_reports import BoardReports
@@ -74,10 +75,11 @@ class Server:
         self._holdings = Holdings()
         self._holdings.know(self._mirror.state.catalog.values())
         self._board_reports = BoardReports(time.monotonic)
+        self._alarms = Alarms(settings.id, time.monotonic)
         self._kv = PatientKV(lambda: open_kv(settings.engine))
         self._role = ActiveRole(self._kv, settings.id)
         self._standing = ServerStanding(self._role, self._mirror)
-        self._status = OwnStatus(settings, self._mirror, self._holdings, self._standing, self._blobs)
+        self._status = OwnStatus(settings, self._mirror, self._holdings, self._standing, self._blobs, self._alarms)
         self._watch = RolloutWatch(self._mirror, self._board_reports, lambda: self._active_since)
         self._executor = Executor(
             kv=self._kv,
@@ -189,7 +191,7 @@ class Server:
     def _start_loops(self, facts: ServerFacts, replicator: Replicator) -> None:
         place = facts.location
         record = ServerRecord(facts.server, place.chassis, place.slot, facts.api, facts.blobs, __version__)
-        courier = Courier(facts.server, self._board_reports, self._standing, self._status)
+        courier = Courier(facts.server, self._board_reports, self._standing, self._status.word)
         follower = Follower(self._kv, "", self._mirror)
         stop = self._stop
         self._start_thread("lease", lambda: self._role.run(stop, self._on_role))

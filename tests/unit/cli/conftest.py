@@ -11,6 +11,8 @@ from boardwright.cli.program import run
 from boardwright.cli.session import Session
 from boardwright.errors import BoardwrightError
 from boardwright.model.api import (
+    Alarm,
+    AlarmList,
     BoardList,
     BoardStatus,
     Deployment,
@@ -84,6 +86,9 @@ class FakeCluster:
 
     def boards(self, board: str | None = None) -> BoardList:
         return self.board_list
+
+    def alarms(self) -> AlarmList:
+        return AlarmList((Alarm("c1s1", "disk", "/data", "the disk is full", 12.0),))
 
     def servers(self) -> ServerList:
         return ServerList(

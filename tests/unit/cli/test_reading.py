@@ -118,9 +118,11 @@ def test_status_names_boards_that_failed_or_are_silent(command: Command, cluster
     assert ended.code == 0
     assert "trouble: 1 board failed a deployment: c1s3" in ended.out
     assert "trouble: 1 board not heard for 30 s: c1s4" in ended.out
+    assert "alarm disk (c1s1, 12 s ago): the disk is full" in ended.out
     found = command("status", "-o", "json").json
     assert isinstance(found, dict)
     assert len(found["trouble"]) == 3
+    assert [alarm["kind"] for alarm in found["alarms"]] == ["disk"]
 
 
 def test_one_board_is_shown_with_what_its_hooks_printed(command: Command, cluster: FakeCluster) -> None:

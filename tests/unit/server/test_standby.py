@@ -12,7 +12,7 @@ from litestar import get
 from litestar.testing import TestClient
 
 from boardwright.errors import ConflictError, RefusedError, UsageError
-from boardwright.model.api import CLUSTER_HEADER, Problem, ServerStatus
+from boardwright.model.api import CLUSTER_HEADER, Alarm, Problem, ServerStatus, ServerWord
 from boardwright.model.report import BoardReport
 from boardwright.server.api.app import make_app
 from boardwright.server.api.gate import active_only, own_cluster_only
@@ -47,8 +47,8 @@ def server(name: str, api: str = "http://127.0.0.1:1") -> ServerRecord:
     return ServerRecord(name, "1", "1", api, "", "0.1.0")
 
 
-def status(name: str, role: str = "standby") -> ServerStatus:
-    return ServerStatus(name, "1", "1", role, "healthy", 1, 4, ("platform 1 *",), 77)
+def status(name: str, role: str = "standby", alarms: tuple[Alarm, ...] = ()) -> ServerWord:
+    return ServerWord(name, "1", "1", role, "healthy", 1, 4, ("platform 1 *",), 77, alarms)
 
 
 class TestGate:
@@ -227,12 +227,26 @@ class TestCourier:
         assert board_reports.outgoing(10) == []
 
 
+class Own:
+    """The server that is asked."""
+
+    def __call__(self) -> ServerStatus:
+        return self.word()
+
+    def word(self) -> ServerWord:
+        return status("c1s1", "active", alarms=(alarm("c1s1", 3.0),))
+
+
+def alarm(server: str, seconds: float) -> Alarm:
+    return Alarm(server, "disk", "/data", "the disk is full", seconds)
+
+
 class TestPeers:
     def peers(self, folder: Path, now: list[float]) -> Peers:
         mirror = Mirror(folder / "mirror.json")
         names = ("c1s1", "c2s1", "c3s1")
         mirror.apply([Change(f"{SERVERS}{name}", encoded(server(name)), 1) for name in names])
-        return Peers(mirror, lambda: status("c1s1", "active"), lambda: now[0])
+        return Peers(mirror, Own(), lambda: now[0])
 
     def test_who_speaks_is_shown_as_it_says_and_who_is_silent_as_silent(self, tmp_path: Path) -> None:
         now = [100.0]
@@ -252,3 +266,17 @@ class TestPeers:
         peers = self.peers(tmp_path, [100.0])
         peers.take(status("c9s9"))
         assert "c9s9" not in {one.id for one in peers.listing().servers}
+
+    def test_alarms_of_every_server_are_listed_the_oldest_first(self, tmp_path: Path) -> None:
+        peers = self.peers(tmp_path, [100.0])
+        peers.take(status("c2s1", alarms=(alarm("c2s1", 9.0), alarm("c2s1", 1.0))))
+        assert [(one.server, one.seconds) for one in peers.alarms().alarms] == [
+            ("c2s1", 9.0),
+            ("c1s1", 3.0),
+            ("c2s1", 1.0),
+        ]
+
+    def test_the_list_of_servers_is_the_stable_one_without_their_alarms(self, tmp_path: Path) -> None:
+        peers = self.peers(tmp_path, [100.0])
+        peers.take(status("c2s1", alarms=(alarm("c2s1", 9.0),)))
+        assert b"alarms" not in msgspec.json.encode(peers.listing().servers[1])

@@ -1,9 +1,9 @@
-"""GET /v1/servers: every server that ever registered, and how it is; servers post their own status to the active."""
+"""GET /v1/servers and /v1/alarms: how every server is and what it warns of; servers post that to the active."""
 
 from litestar import get, post
 from litestar.handlers import HTTPRouteHandler
 
-from boardwright.model.api import ServerList, ServerStatus
+from boardwright.model.api import AlarmList, ServerList, ServerWord
 from boardwright.server.peers import Peers
 
 
@@ -12,14 +12,18 @@ def routes(peers: Peers) -> list[HTTPRouteHandler]:
     def servers() -> ServerList:
         return peers.listing()
 
-    return [servers]
+    @get("/v1/alarms", sync_to_thread=False)
+    def alarms() -> AlarmList:
+        return peers.alarms()
+
+    return [servers, alarms]
 
 
 def status_routes(peers: Peers) -> list[HTTPRouteHandler]:
     """What servers tell each other; taken by any, so that a new active is told without a redirect."""
 
     @post("/v1/servers/status", status_code=202, sync_to_thread=False)
-    def server_status(data: ServerStatus) -> None:
+    def server_status(data: ServerWord) -> None:
         peers.take(data)
 
     return [server_status]
