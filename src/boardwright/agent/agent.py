@@ -32,7 +32,6 @@ from boardwright.transfer.fetch import FetchLimits
 
 ONCE_PATIENCE = 10.0  # seconds in which --once wants an offer and a plan (design section 12)
 LET_GO = 0.7  # seconds that each kind of thread gets to end; after that the process ends without it
-SPACE_RESERVE = 16 * 1024 * 1024  # bytes kept free beside a download: the ledger, logs and hooks need room
 
 _log = log.get("agent")
 
@@ -48,7 +47,7 @@ class Station:
             settings.board,
             root=settings.root,
             state_dir=settings.state_dir,
-            limits=FetchLimits(rate=settings.download, reserve=SPACE_RESERVE),
+            limits=FetchLimits(rate=settings.download, store_quota=settings.store_quota),
             client=self._client,
             environ=environ,
         )

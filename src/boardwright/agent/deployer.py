@@ -7,7 +7,8 @@ Rules:
 * Every action ends in exactly the events that the machine expects; what goes wrong is an event with a reason.
 * A stopped job posts nothing more that counts. A job may be cut off at any point; doing it again ends it.
 * A manifest is kept in STATE_DIR/manifests until its version is staged. The store is emptied of everything that no
-  download of this board still needs, so that broken-off downloads do not fill the disk.
+  download of this board still needs, so that broken-off downloads do not fill the disk. Whether a version fits is
+  asked before its first byte (``room``).
 """
 
 import threading
@@ -25,6 +26,7 @@ from boardwright.agent.installers.registry import INSTALLERS, Factory, make_inst
 from boardwright.agent.installers.tree import program_variables
 from boardwright.agent.memory import give_back
 from boardwright.agent.order import Release
+from boardwright.agent.room import check_room
 from boardwright.agent.worker import Worker
 from boardwright.errors import BoardwrightError, FailedError, MalformedError, UnreachableError
 from boardwright.model.inventory import Board
@@ -177,6 +179,8 @@ class Deployer:
             have = reusable(manifest, previous.manifest, previous.path) if previous else frozenset()
             blobs = needed_blobs(manifest, have)
             download.needs(sum(blob.size for blob in blobs))
+            self._collect((*others, target))
+            check_room(manifest, blobs, self._store, self._root / target.group)
             fetched = fetch(blobs, download.sources, self._store, limits=self._limits, observer=download, stop=stop)
             if not fetched.complete:
                 return

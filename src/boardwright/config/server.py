@@ -5,7 +5,7 @@ from pathlib import Path
 from boardwright.config.cluster import read_board, read_cluster
 from boardwright.config.engine import engine_url, read_engine
 from boardwright.config.fragments import read_document
-from boardwright.config.quantities import parse_rate, parse_size
+from boardwright.config.quantities import parse_duration, parse_rate, parse_size
 from boardwright.config.readers import BLOB_PORT, address
 from boardwright.config.section import Sections, whole
 from boardwright.config.settings import ServerSettings
@@ -14,6 +14,8 @@ from boardwright.errors import UsageError
 DATA_DIR = "/var/lib/boardwright/server"
 ADMISSION = 64  # boards that download at the same time: some four chassis; more only make each other slow
 MAX_ADMISSION = 100_000
+SCRUB_PERIOD = 7 * 86400.0  # seconds; sectors go bad over months, and a week costs a disk nothing
+MAX_SCRUB_PERIOD = 365 * 86400.0
 
 
 def load_server(path: Path) -> ServerSettings:
@@ -47,6 +49,14 @@ def load_server(path: Path) -> ServerSettings:
         inter_chassis=limits.get("inter_chassis", parse_rate, 0),
         admission=limits.get("admission", whole(1, MAX_ADMISSION), ADMISSION),
         store_quota=limits.get("store_quota", parse_size, 0),
+        scrub_period=server.get("scrub", _scrub_period, SCRUB_PERIOD),
     )
     sections.finish()
     return settings
+
+
+def _scrub_period(value: object) -> float:
+    seconds = parse_duration(value)
+    if seconds and not 1.0 <= seconds <= MAX_SCRUB_PERIOD:
+        raise UsageError(f"{value!r} is not between 1 s and 365 d", hint='"0" reads the store never')
+    return seconds

@@ -40,7 +40,10 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """`engine` is the engine's URL with the path made absolute; `inventory` a cluster.toml to take in, if any."""
+    """`engine` is the engine's URL with the path made absolute; `inventory` a cluster.toml to take in, if any.
+
+    `scrub_period`: seconds in which the whole store is read once to find damage, 0: never.
+    """
 
     cluster: ClusterSettings
     id: str
@@ -56,3 +59,4 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     inter_chassis: int = 0
     admission: int = 64
     store_quota: int = 0
+    scrub_period: float = 7 * 86400.0

@@ -54,6 +54,7 @@ def server_toml(inventory: ClusterInventory, entry: InventoryBoard) -> str:
                     ("listen", write_address((host, inventory.api_port))),
                     ("blob_listen", write_address((host, inventory.blob_port))),
                     ("data_dir", str(entry.data_dir or DATA_DIR)),
+                    ("scrub", "7d"),
                 ],
             ),
             *_table("state", [("engine", inventory.engine)]),

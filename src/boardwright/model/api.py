@@ -17,13 +17,14 @@ GET    /v1/alarms                                                      AlarmList
 GET    /v1/software, /v1/software/GROUP                                SoftwareList
 POST   /v1/blobs/missing                  list of SHA-256 (hex)        those that the server lacks
 PUT    /v1/blobs/SHA256                   the bytes                    201, or 422 if the bytes are others
+POST   /v1/blobs/SHA256/verify                                         202, 404 (any server; hashed in its turn)
 POST   /v1/versions                       the manifest's bytes         201 VersionSummary, 200 if it was there
                                                                        already, 409 if the name has other content
 POST   /v1/deployments                    DeploymentRequest            Deployment (dry run: nothing changes)
 GET    /v1/rollouts, /v1/rollouts/ID                                   RolloutList
 ====== ================================== ============================ ==========================================
 
-Everything but health, plan and reports is answered by the active; a standby answers 307 to the active's URL, or
+Everything but health, plan, reports and verify is answered by the active; a standby answers 307 to the active's URL, or
 503 when it knows no active.
 
 A caller that names its cluster in the header ``Boardwright-Cluster`` is refused (409) by a server of another one: an

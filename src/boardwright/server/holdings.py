@@ -6,13 +6,15 @@ Rules:
   it is ready is the classic fault of "any server may answer".
 * PREPARING while the version is being copied, or waits its turn behind others; NONE after a failed attempt, until
   the next one begins: nobody shall wait for a copy that does not move.
+* A version that was retired to make room is none that a store shall hold.
 * ``by_manifest`` is one dict that is swapped as a whole: the responder reads it without a lock or the disk.
 """
 
 import threading
 from collections.abc import Iterable, Mapping
 
-from boardwright.model.software import Manifest, decode_manifest
+from boardwright.errors import MalformedError
+from boardwright.model.software import Manifest, decode_manifest, digest_of
 from boardwright.protocol.messages import Holding
 from boardwright.protocol.offerer import Catalogued
 from boardwright.state.records import CatalogRecord
@@ -31,7 +33,7 @@ class Holdings:
     def know(self, records: Iterable[CatalogRecord]) -> None:
         """Take over the catalog; a version that is new to it is to be prepared, one that left it is forgotten."""
         with self._lock:
-            self._records = {record.manifest: record for record in records}
+            self._records = {record.manifest: record for record in records if not record.retired}
             self._states = {digest: self._states.get(digest, Holding.PREPARING) for digest in self._records}
             self._publish()
 
@@ -44,6 +46,11 @@ class Holdings:
 
     def holds(self, manifest: str) -> bool:
         return self._states.get(manifest) is Holding.ALL
+
+    def records(self) -> list[CatalogRecord]:
+        """Every version that a store shall hold."""
+        with self._lock:
+            return list(self._records.values())
 
     def incomplete(self) -> list[CatalogRecord]:
         """Versions of the catalog that are not wholly here."""
@@ -62,7 +69,10 @@ class Holdings:
 
 
 def stored_manifest(store: BlobStore, digest: str) -> Manifest | None:
-    """The manifest if its blob is in the store; MalformedError if that is not a manifest."""
+    """The manifest if its blob is in the store; MalformedError if that has other bytes than it should."""
     if not store.has(digest):
         return None
-    return decode_manifest(store.path(digest).read_bytes())
+    data = store.path(digest).read_bytes()
+    if digest_of(data) != digest:
+        raise MalformedError(f"the stored manifest {digest} has the digest {digest_of(data)}")
+    return decode_manifest(data)

@@ -2,7 +2,8 @@
 
 Rules:
 
-* The manifest is checked and every blob it names is in the store, with the size it says, before anything is written.
+* The manifest is checked and every blob it names is in the store, with the size and the piece digests that it says,
+  before anything is written: a piece digest that is wrong would fail on every board.
 * A name (group, version, variant) is immutable: the same content again is fine, other content is refused.
 * The catalog record is the last thing written, in a transaction that only the active can commit. A publish that is
   cut off leaves blobs that nobody names, never a version that nobody has.
@@ -12,12 +13,11 @@ from collections.abc import Callable
 
 import msgspec
 
-from boardwright.errors import ConflictError, FailedError, RefusedError
+from boardwright.errors import ConflictError, FailedError, MalformedError, RefusedError
 from boardwright.model.software import Manifest, decode_manifest, digest_of
-from boardwright.protocol.messages import Holding
 from boardwright.server.facts import encoded
-from boardwright.server.holdings import Holdings
 from boardwright.server.mirror import Mirror
+from boardwright.server.piece_digests import PieceDigests
 from boardwright.state.kv import KV, Transaction
 from boardwright.state.lease import DeposedError
 from boardwright.state.records import CatalogRecord, catalog_key
@@ -30,16 +30,27 @@ Commit = Callable[[Transaction], int]
 
 
 class Publishing:
-    """Publishes into `store` and, by `commit` (fenced by the lease), the state; `wall` is seconds since the epoch."""
+    """Publishes into `store` and, by `commit` (fenced by the lease), the state; `wall` is seconds since the epoch.
+
+    `on_whole` is told of every version that is published, which is then complete in the store.
+    """
 
     def __init__(
-        self, kv: KV, commit: Commit, mirror: Mirror, store: BlobStore, holdings: Holdings, wall: Callable[[], float]
+        self,
+        kv: KV,
+        commit: Commit,
+        mirror: Mirror,
+        store: BlobStore,
+        pieces: PieceDigests,
+        on_whole: Callable[[CatalogRecord], None],
+        wall: Callable[[], float],
     ) -> None:
         self._kv = kv
         self._commit = commit
         self._mirror = mirror
         self._store = store
-        self._holdings = holdings
+        self._pieces = pieces
+        self._on_whole = on_whole
         self._wall = wall
 
     def publish(self, data: bytes) -> tuple[CatalogRecord, bool]:
@@ -62,7 +73,7 @@ class Publishing:
             requires=dict(manifest.requires),
         )
         known = self._add(record)
-        self._holdings.mark(digest, Holding.ALL)
+        self._on_whole(record)
         return (record, True) if known is None else (known, False)
 
     def _check_blobs(self, manifest: Manifest) -> None:
@@ -77,6 +88,12 @@ class Publishing:
             size = self._store.size(blob.sha256)
             if size != blob.size:
                 raise FailedError(f"blob {blob.sha256} has {size} bytes, the manifest says {blob.size}")
+        for blob in manifest.blobs:
+            if not self._pieces.match(blob):
+                raise MalformedError(
+                    f"the manifest of {manifest.group} {manifest.version} has piece digests of blob {blob.sha256} that "
+                    "its bytes do not have"
+                )
 
     def _add(self, record: CatalogRecord) -> CatalogRecord | None:
         """None if the record is new, else the one that was there."""

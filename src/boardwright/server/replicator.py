@@ -9,18 +9,20 @@ Rules:
   up (names and sizes), not believed.
 * Whoever cannot be copied now is tried again with back-off; nobody is told `preparing` meanwhile. A server that is
   still copying itself is asked again soon.
+* What was damaged on this disk is copied like what is missing, less its sound pieces (see ``damage``).
 * One version at a time: two would only share the line, and the first would be there later.
 """
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from boardwright import log
 from boardwright.errors import BoardwrightError, FailedError, MalformedError
 from boardwright.model.software import Manifest
 from boardwright.protocol.choose import Choice
 from boardwright.protocol.messages import Holding
+from boardwright.server.damage import Damage
 from boardwright.server.holdings import Holdings, stored_manifest
 from boardwright.server.manifest_copy import copy_manifest
 from boardwright.server.mirror import Mirror, MirrorState
@@ -41,11 +43,14 @@ Ask = Callable[[CatalogRecord], Choice]
 class Replicator:
     """`ask` blocks until it is known who has a version; `server` is this server's id."""
 
-    def __init__(self, server: str, mirror: Mirror, holdings: Holdings, store: BlobStore, ask: Ask) -> None:
+    def __init__(
+        self, server: str, mirror: Mirror, holdings: Holdings, store: BlobStore, damage: Damage, ask: Ask
+    ) -> None:
         self._server = server
         self._mirror = mirror
         self._holdings = holdings
         self._store = store
+        self._damage = damage
         self._ask = ask
         self._wake = threading.Event()
         self._failures: dict[str, int] = {}
@@ -69,6 +74,7 @@ class Replicator:
     def look_up(self) -> None:
         """Mark what the store holds already."""
         self._holdings.know(self._mirror.state.catalog.values())
+        self._damage.recall()
         for record in self._holdings.incomplete():
             self._holds(record)
 
@@ -101,25 +107,32 @@ class Replicator:
             )
             try:
                 manifest = self._bring_manifest(record, sources)
-                fetch(self._store.missing(manifest), sources, self._store, limits=FetchLimits(), stop=stop)
+                fetched = fetch(self._store.missing(manifest), sources, self._store, limits=FetchLimits(), stop=stop)
             finally:
                 sources.close()
-            if self._holds(record):
+            if self._holds(record, fetched.bytes):
                 _log.info("version copied", version=name, reason=choice.reason, seconds=time.monotonic() - begun)
         except (BoardwrightError, OSError) as error:
             _log.warning("version not copied", version=name, error=str(error))
             self._back_off(record)
 
-    def _holds(self, record: CatalogRecord) -> bool:
+    def _holds(self, record: CatalogRecord, sources: Iterable[str] = ()) -> bool:
+        """Whether all of the version is here now; its last bytes came from `sources`."""
         try:
             manifest = stored_manifest(self._store, record.manifest)
-        except MalformedError as error:
-            _log.error("stored manifest is broken, copying it again", manifest=record.manifest, error=str(error))
-            self._store.remove(record.manifest)
+        except MalformedError:
+            self._damage.take_out(record.manifest, "is a broken manifest")
             return False
-        if manifest is None or any(self._store.size(blob.sha256) != blob.size for blob in manifest.blobs):
+        if manifest is None:
+            return False
+        sizes = {blob: self._store.size(blob.sha256) for blob in manifest.blobs}
+        for blob, size in sizes.items():
+            if size is not None and size != blob.size:
+                self._damage.take_out(blob.sha256, f"has {size} bytes instead of {blob.size}")
+        if any(size != blob.size for blob, size in sizes.items()):
             return False
         self._holdings.mark(record.manifest, Holding.ALL)
+        self._damage.whole(record, sources)
         return True
 
     def _bring_manifest(self, record: CatalogRecord, sources: SourceList) -> Manifest:
@@ -132,6 +145,7 @@ class Replicator:
 
     def _later(self, record: CatalogRecord, choice: Choice) -> None:
         """Nobody has it: soon again if somebody is preparing it, else with back-off."""
+        self._damage.nobody_has(record)
         if any(line.holding == Holding.PREPARING.name.lower() for line in choice.heard):
             self._due[record.manifest] = time.monotonic() + FIRST_BACKOFF
         else:

@@ -7,6 +7,7 @@ from litestar import Litestar
 
 from boardwright.server.api import (
     boards,
+    checks,
     deployments,
     health,
     metrics,
@@ -21,13 +22,16 @@ from boardwright.server.api.app import make_app
 from boardwright.server.api.gate import active_only, own_cluster_only
 from boardwright.server.api.metrics import Counted
 from boardwright.server.board_reports import BoardReports
+from boardwright.server.damage import Damage
 from boardwright.server.deployments import Deployments
 from boardwright.server.mirror import Mirror
 from boardwright.server.own_status import OwnStatus
 from boardwright.server.peers import Peers
+from boardwright.server.piece_digests import PieceDigests
 from boardwright.server.publishing import Publishing
 from boardwright.server.responder import Responder
 from boardwright.server.rollout_watch import RolloutWatch
+from boardwright.server.scrubber import Scrubber, Verifier
 from boardwright.server.standing import ServerStanding
 from boardwright.transfer.serve import BlobService
 from boardwright.transfer.store import BlobStore
@@ -51,6 +55,10 @@ class ApiParts(msgspec.Struct, frozen=True, kw_only=True):
     deployments: Deployments
     watch: RolloutWatch
     uploads: Executor
+    pieces: PieceDigests
+    damage: Damage
+    scrubber: Scrubber
+    verifier: Verifier
 
 
 def api(parts: ApiParts) -> Litestar:
@@ -61,13 +69,14 @@ def api(parts: ApiParts) -> Litestar:
             *plan.routes(parts.mirror),
             *reports.routes(parts.board_reports, parts.mirror),
             *servers.status_routes(parts.peers),
+            *checks.routes(parts.verifier),
             *metrics.routes(_counted(parts)),
         ],
         on_the_active=[
             *boards.routes(parts.mirror, parts.board_reports),
             *servers.routes(parts.peers),
             *software.routes(parts.mirror),
-            *uploads.routes(parts.store, parts.publishing, parts.uploads),
+            *uploads.routes(parts.store, parts.publishing, parts.pieces, parts.uploads),
             *deployments.routes(parts.deployments),
             *rollouts.routes(parts.watch),
         ],
@@ -90,6 +99,11 @@ def _counted(parts: ApiParts) -> list[Counted]:
         Counted("datagrams", "Datagrams taken", lambda: dict(responder.received), label="kind", grows=True),
         Counted("datagrams_dropped", "Datagrams dropped", lambda: dict(responder.dropped), label="reason", grows=True),
         Counted("offers_sent", "Requests answered", lambda: responder.offers_sent, grows=True),
+        Counted("scrubbed_bytes", "Bytes read to find damage", lambda: parts.scrubber.bytes_read, grows=True),
+        Counted("scrub_rounds", "Times that the whole store was read", lambda: parts.scrubber.rounds, grows=True),
+        Counted("blobs_checked", "Blobs checked on request", lambda: parts.verifier.checks, grows=True),
+        Counted("blobs_damaged", "Blobs found damaged", lambda: parts.damage.found, grows=True),
+        Counted("blobs_repaired", "Damaged blobs that are whole again", lambda: parts.damage.repaired, grows=True),
         Counted("alarms", "Alarms by kind", parts.status.alarms.counts, label="kind"),
         Counted(
             "reports_late",

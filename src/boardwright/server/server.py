@@ -23,12 +23,14 @@ from boardwright.config import Address, ServerSettings
 from boardwright.model.report import BoardReport
 from boardwright.net.multicast import ControlSocket, interface_address
 from boardwright.protocol.choose import Choice
+from boardwright.protocol.messages import Holding
 from boardwright.protocol.offerer import ServerFacts
 from boardwright.server.alarms import Alarms
 from boardwright.server.announcer import Announcer
 from boardwright.server.asking import Asking
 from boardwright.server.board_reports import BoardReports
 from boardwright.server.courier import Courier
+from boardwright.server.damage import Damage
 from boardwright.server.deployments import Deployments
 from boardwright.server.executor import Executor
 from boardwright.server.holdings import Holdings
@@ -36,6 +38,7 @@ from boardwright.server.mirror import Mirror, MirrorState
 from boardwright.server.own_status import OwnStatus
 from boardwright.server.patient_kv import PatientKV
 from boardwright.server.peers import Peers
+from boardwright.server.piece_digests import PieceDigests
 from boardwright.server.publishing import Publishing
 from boardwright.server.reachable import facts_for
 from boardwright.server.registration import keep_registered
@@ -43,7 +46,9 @@ from boardwright.server.replicator import Replicator
 from boardwright.server.responder import Responder
 from boardwright.server.rollout_watch import RolloutWatch
 from boardwright.server.routes import ApiParts, api
+from boardwright.server.scrubber import Scrubber, Verifier
 from boardwright.server.standing import ServerStanding
+from boardwright.server.version_blobs import VersionBlobs
 from boardwright.state.active import ActiveRole
 from boardwright.state.engine import open_kv
 from boardwright.state.follow import Follower
@@ -79,6 +84,11 @@ class Server:
         self._kv = PatientKV(lambda: open_kv(settings.engine))
         self._role = ActiveRole(self._kv, settings.id)
         self._standing = ServerStanding(self._role, self._mirror)
+        self._versions = VersionBlobs(self._store)
+        self._damage = Damage(self._store, self._holdings, self._versions, self._alarms, self._look_for_work)
+        self._scrubber = Scrubber(self._store, self._damage, settings.scrub_period)
+        self._verifier = Verifier(self._store, self._damage)
+        self._replicator: Replicator | None = None
         self._status = OwnStatus(settings, self._mirror, self._holdings, self._standing, self._blobs, self._alarms)
         self._watch = RolloutWatch(self._mirror, self._board_reports, lambda: self._active_since)
         self._executor = Executor(
@@ -112,8 +122,13 @@ class Server:
             settings.cluster.name, settings.id, network, multicast=settings.cluster.multicast is not None
         )
         loop = asyncio.get_running_loop()
-        replicator = Replicator(
-            settings.id, self._mirror, self._holdings, self._store, lambda record: self._ask(asking, loop, record)
+        replicator = self._replicator = Replicator(
+            settings.id,
+            self._mirror,
+            self._holdings,
+            self._store,
+            self._damage,
+            lambda record: self._ask(asking, loop, record),
         )
         self._mirror.subscribe(lambda before, after: self._on_state(before, after, loop, replicator))
         self._start_loops(facts, replicator)
@@ -123,6 +138,8 @@ class Server:
         """End in order, within a few seconds; also what was started in part."""
         self._stop.set()
         self._executor.wake()
+        self._verifier.wake()
+        self._look_for_work()
         lease, others = self._threads[:1], self._threads[1:]
         for thread in lease:
             await asyncio.to_thread(thread.join, JOIN)
@@ -169,7 +186,10 @@ class Server:
         )
 
     def _api_parts(self, blobs: str, responder: Responder) -> ApiParts:
-        publishing = Publishing(self._kv, self._role.commit, self._mirror, self._store, self._holdings, time.time)
+        pieces = PieceDigests(self._store)
+        publishing = Publishing(
+            self._kv, self._role.commit, self._mirror, self._store, pieces, self._on_published, time.time
+        )
         return ApiParts(
             server=self._settings.id,
             cluster=self._settings.cluster.name,
@@ -186,6 +206,10 @@ class Server:
             deployments=Deployments(self._kv, self._role.commit, self._mirror, time.time),
             watch=self._watch,
             uploads=self._uploads,
+            pieces=pieces,
+            damage=self._damage,
+            scrubber=self._scrubber,
+            verifier=self._verifier,
         )
 
     def _start_loops(self, facts: ServerFacts, replicator: Replicator) -> None:
@@ -198,6 +222,8 @@ class Server:
         self._start_thread("follower", lambda: follower.run(stop))
         self._start_thread("executor", lambda: self._executor.run(stop))
         self._start_thread("replicator", lambda: replicator.run(stop))
+        self._start_thread("scrubber", lambda: self._scrubber.run(stop))
+        self._start_thread("verifier", lambda: self._verifier.run(stop))
         self._start_thread("courier", lambda: courier.run(stop))
         self._start_thread("registration", lambda: keep_registered(self._kv, record, stop))
 
@@ -213,6 +239,14 @@ class Server:
             self._active_since = time.monotonic()
             _log.info("active", epoch=held.epoch)
         self._executor.wake()
+
+    def _on_published(self, record: CatalogRecord) -> None:
+        self._holdings.mark(record.manifest, Holding.ALL)
+        self._damage.whole(record, ["a publish"])
+
+    def _look_for_work(self) -> None:
+        if self._replicator is not None:
+            self._replicator.wake()
 
     def _epoch(self) -> int:
         held = self._role.held

@@ -46,7 +46,8 @@ class ServerRecord(msgspec.Struct, frozen=True):
 class CatalogRecord(msgspec.Struct, frozen=True):
     """A published version; `published` is seconds since the epoch, for people only.
 
-    `requires` repeats the manifest's, so that plans can be made without fetching manifests.
+    `requires` repeats the manifest's, so that plans can be made without fetching manifests. `retired`: the stores
+    dropped its files to make room; the name stays bound to its content, and publishing that again revives it.
     """
 
     group: str
@@ -56,6 +57,7 @@ class CatalogRecord(msgspec.Struct, frozen=True):
     size: int
     published: float
     requires: dict[str, str] = {}
+    retired: bool = False
 
 
 class RolloutRecord(msgspec.Struct, frozen=True):

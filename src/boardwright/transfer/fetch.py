@@ -9,7 +9,8 @@ Rules:
   and whoever has the rest may send it.
 * When every source was left, they are tried again with growing back-off until no piece came for ``give_up``
   seconds (``give_up_busy`` if one of them is only full); then FailedError names every source's reason.
-* Space is checked before the first byte. With a rate cap, ranges shrink so that progress stays smooth.
+* Space is checked before the first byte and again before each piece is written.
+* With a rate cap, ranges shrink so that progress stays smooth.
 * Memory is one piece per worker, whatever the size of the blobs.
 """
 
@@ -24,7 +25,7 @@ from boardwright.errors import BoardwrightError, FailedError
 from boardwright.model.software import PIECE_SIZE, RANGE_SIZE, BlobRef
 from boardwright.transfer.rate import TokenBucket
 from boardwright.transfer.sources import FetchSource, LeftSource, RangeReader, SourceError, SourceList
-from boardwright.transfer.space import check_space
+from boardwright.transfer.space import NoSpaceError, amount
 from boardwright.transfer.store import BlobStore
 from boardwright.transfer.work import Run, Work
 
@@ -32,12 +33,12 @@ _WATCH = 0.2  # seconds between looks at `stop` and at pieces that trickle
 
 
 class FetchLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Bounds of one fetch; times in seconds, `rate` in bytes per second (0: no cap), `reserve` in bytes.
+    """Bounds of one fetch; times in seconds, `rate` in bytes per second (0: no cap), `store_quota`
+    in bytes that the store may keep in all (0: no quota).
 
     `workers`: one receives while one hashes and one writes; on two cores three are 7 % faster than two (measured).
-    `stall_timeout`: a live server answers within milliseconds; 2 s lets a busy disk breathe. `reserve`: space that
-    must stay free beside the blobs. `durable`: sync at the end; without, the caller syncs (a tree that is built of
-    the blobs is synced as a whole).
+    `stall_timeout`: a live server answers within milliseconds; 2 s lets a busy disk breathe. `durable`: sync at the
+    end; without, the caller syncs (a tree that is built of the blobs is synced as a whole).
     """
 
     workers: int = 3
@@ -46,7 +47,7 @@ class FetchLimits(msgspec.Struct, frozen=True, kw_only=True):
     give_up: float = 15.0
     give_up_busy: float = 300.0
     rate: int = 0
-    reserve: int = 0
+    store_quota: int = 0
     durable: bool = True
 
 
@@ -99,7 +100,7 @@ def fetch(
 
     Raises FailedError if space is short, the disk fails or every source failed.
     """
-    check_space(blobs, store, limits.reserve)
+    _check_room(store.lacking(blobs), store, limits.store_quota)
     begun = time.monotonic()
     work = Work(blobs, store)
     fetch_run = _Fetch(work, sources, limits, observer or Unobserved(), stop or threading.Event())
@@ -116,6 +117,16 @@ def fetch(
         resumed=work.resumed_bytes,
         refetched=fetch_run.refetched,
     )
+
+
+def _check_room(lacking: int, store: BlobStore, quota: int) -> None:
+    if quota and lacking and lacking + (kept := store.occupied()) > quota:
+        raise NoSpaceError(
+            f"the download needs {amount(lacking)} more in the store, which has {amount(kept)} of at most "
+            f"{amount(quota)}",
+            hint="raise store_quota in the program's configuration",
+        )
+    store.space.check(lacking)
 
 
 class _Fetch:
@@ -221,7 +232,7 @@ class _Worker(threading.Thread):
                 finally:
                     fetch.work.give_back(run)
         except OSError as error:
-            failure = FailedError("the download could not be written to the disk")
+            failure = FailedError(f"the download could not be written to the disk: {error.strerror or error}")
             failure.__cause__ = error
             fetch.fail(failure)
         except BoardwrightError as error:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Self
 
 from boardwright.model.software import PIECE_SIZE, BlobRef
+from boardwright.transfer.space import Space
 
 MAP_SUFFIX = ".map"
 SCHEMA = 1
@@ -27,9 +28,13 @@ Bytes = bytes | bytearray | memoryview
 class Partial:
     """An open partial blob; close it, or use it as a context manager."""
 
-    def __init__(self, blob: BlobRef, data: Path, boot: str) -> None:
-        """Open or begin the files at `data`; `boot` names the machine's current boot, "" if unknown. Raises OSError."""
+    def __init__(self, blob: BlobRef, data: Path, boot: str, space: Space | None = None) -> None:
+        """Open or begin the files at `data`; `boot` names the machine's current boot, "" if unknown. Raises OSError.
+
+        `space`: whose reserve writing must not touch.
+        """
         self.blob = blob
+        self._space = space
         self.path = data
         self._lock = threading.Lock()
         with contextlib.ExitStack() as undo:
@@ -72,10 +77,15 @@ class Partial:
             return sum(self.blob.piece_span(index)[1] for index, there in enumerate(self._pieces) if there)
 
     def write(self, index: int, data: Bytes) -> bool:
-        """Verify `data` as piece `index` and keep it; False, and nothing written, if it is another's bytes."""
+        """Verify `data` as piece `index` and keep it; False, and nothing written, if it is another's bytes.
+
+        Raises NoSpaceError, and nothing is written, if the disk is nearly full.
+        """
         start, length = self.blob.piece_span(index)
         if len(data) != length or hashlib.sha256(data).digest() != self.blob.piece_digest(index):
             return False
+        if self._space is not None:
+            self._space.take(length)
         view = memoryview(data)
         while view:
             written = os.pwrite(self._data, view, start)

@@ -9,6 +9,9 @@ Rules:
   partial again and are believed only piece by piece; after a killed process they are sound.
 * The verified pieces stand for the whole: a blob fetched by a manifest is what that manifest says. ``put`` hashes
   the whole.
+* A blob found damaged is set aside: it becomes partial again, believed piece by piece, so that only its bad pieces
+  travel anew. ``damaged/<sha256>`` marks it until it is mended, over restarts, too.
+* Nothing is written that would touch the reserve of the file system (``space``).
 * Threads may share a store, processes may not.
 """
 
@@ -26,17 +29,20 @@ from boardwright.errors import MalformedError
 from boardwright.model.software import PIECE_SIZE, BlobRef, Manifest
 from boardwright.transfer.durable import boot_id, sync_directory, sync_file, sync_file_system, write_durably
 from boardwright.transfer.partial import MAP_SUFFIX, Partial, claim_all, remove_partial
+from boardwright.transfer.space import Space
 
 
 class BlobStore:
     """A content-addressed store below the directory `root`, which is made if it is missing."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, space: Space | None = None) -> None:
         self.root = root
+        self.space = space or Space(root)
         self._blobs = root / "blobs"
         self._fresh = root / "fresh"
         self._partial = root / "partial"
-        for directory in (self._blobs, self._fresh, self._partial):
+        self._damaged = root / "damaged"
+        for directory in (self._blobs, self._fresh, self._partial, self._damaged):
             directory.mkdir(parents=True, exist_ok=True)
         self._boot = boot_id()
         self._settle_boot()
@@ -66,7 +72,12 @@ class BlobStore:
 
     def partial(self, blob: BlobRef) -> Partial:
         """Begin or resume `blob`; `finish` it when it is complete. Raises OSError."""
-        return Partial(blob, self._partial / blob.sha256, self._boot)
+        return Partial(blob, self._partial / blob.sha256, self._boot, self.space)
+
+    def lacking(self, blobs: Iterable[BlobRef]) -> int:
+        """Bytes that are missing of `blobs`."""
+        sizes = {blob.sha256: blob.size for blob in blobs if not self.has(blob.sha256)}
+        return sum(max(0, size - self.partial_bytes(sha256)) for sha256, size in sizes.items())
 
     def partial_bytes(self, sha256: str) -> int:
         """Bytes that a partial of this blob occupies on the disk already."""
@@ -107,6 +118,7 @@ class BlobStore:
             hasher, count = hashlib.sha256(), 0
             for chunk in chunks:
                 hasher.update(chunk)
+                self.space.take(len(chunk), f"blob {sha256[:12]}")
                 count += _write_all(fd, chunk)
             _check(sha256, hasher.hexdigest())
             os.fsync(fd)
@@ -165,10 +177,49 @@ class BlobStore:
             path.unlink(missing_ok=True)
         remove_partial(self._partial / sha256)
 
+    def set_aside(self, sha256: str, *, salvage: bool) -> None:
+        """Take a damaged blob out of service at once; `salvage`: keep it as a partial whose sound pieces count."""
+        (self._damaged / sha256).touch()
+        path = self.path(sha256)
+        if not salvage:
+            self.remove(sha256)
+            return
+        with contextlib.suppress(FileNotFoundError):  # somebody took it out meanwhile
+            claim_all(self._partial / sha256, path.stat().st_size)
+            path.rename(self._partial / sha256)
+
+    def mended(self, sha256: str) -> None:
+        """The blob is whole again: the mark of its damage goes."""
+        (self._damaged / sha256).unlink(missing_ok=True)
+
+    def damaged(self) -> set[str]:
+        """The digests of blobs that were set aside and not mended yet."""
+        return {path.name for path in self._damaged.iterdir()}
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of every complete blob, by its digest."""
+        found = {}
+        for directory in (*self._blobs.iterdir(), self._fresh):
+            with os.scandir(directory) as entries:
+                for entry in entries:
+                    with contextlib.suppress(FileNotFoundError):  # removed or synced meanwhile
+                        found[entry.name] = entry.stat().st_size
+        return found
+
+    def occupied(self) -> int:
+        """Bytes of all complete blobs, and of partial ones as far as they have arrived."""
+        return sum(self.sizes().values()) + sum(self.partial_bytes(sha256) for sha256 in self.partial_digests())
+
     def digests(self) -> set[str]:
         """The digests of all complete blobs."""
         found = {path.name for directory in self._blobs.iterdir() for path in directory.iterdir()}
         return found | {path.name for path in self._fresh.iterdir()}
+
+    def digests_below(self, prefix: str) -> list[str]:
+        """The digests of durable blobs that begin with `prefix`, two hex digits."""
+        with contextlib.suppress(FileNotFoundError):
+            return [path.name for path in (self._blobs / prefix).iterdir()]
+        return []
 
     def partial_digests(self) -> set[str]:
         """The digests of all blobs on their way."""
@@ -205,6 +256,7 @@ class BlobStore:
             sync_directory(self._blobs)
         path.rename(target)
         sync_directory(target.parent)
+        remove_partial(self._partial / sha256)
 
 
 def _write_all(fd: int, data: bytes | bytearray | memoryview) -> int:

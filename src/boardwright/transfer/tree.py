@@ -8,6 +8,7 @@ Rules:
 * A file that fills its blob is linked out of the store: one copy on the disk, no double space. Small files are
   written out of their packs. What the previous version's tree has is copied from there (a reflink where the file
   system knows them) and hashed, for a deployed tree may have been altered.
+* The reserve of the file system stays free (``space``); a tree that could not be built leaves nothing behind.
 * Few system calls per file: open in an open directory with the mode, write, close; one syncfs for all.
 * The manifest was checked: its paths stay inside; nothing here follows a link.
 """
@@ -24,10 +25,12 @@ from pathlib import Path
 from boardwright.errors import FailedError
 from boardwright.model.software import PIECE_SIZE, BlobRef, DirectoryEntry, FileEntry, Manifest
 from boardwright.transfer.durable import sync_directory, sync_file_system
+from boardwright.transfer.space import Space
 from boardwright.transfer.store import BlobStore
 
 BUILDING = ".building-"  # prefix of a building site's name
 _WHOLE = 4 * PIECE_SIZE  # bytes; packs up to this are read at once, larger blobs file by file
+_STEP = 16 * PIECE_SIZE  # bytes copied by one call of the kernel, and between two looks at the free space
 _MAX_DIRECTORIES = 64  # open directories at a time
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -52,11 +55,30 @@ def needed_blobs(manifest: Manifest, have: Collection[str] = ()) -> list[BlobRef
     return [manifest.blobs[index] for index in sorted(needed)]
 
 
-def build_tree(manifest: Manifest, store: BlobStore, destination: Path, previous: Previous | None = None) -> None:
+def bytes_to_build(manifest: Manifest, needed: Collection[BlobRef], *, links: bool) -> int:
+    """Bytes that building the tree writes beside the `needed` blobs; `links`: the store is on its file system."""
+    linked = {blob.sha256 for blob in needed} if links else set()
+    total = 0
+    for entry in manifest.files:
+        blob = manifest.blobs[entry.blob] if entry.blob >= 0 else None
+        if blob is not None and blob.sha256 in linked and entry.size == blob.size:
+            linked.remove(blob.sha256)  # its twins are copied
+        else:
+            total += entry.size
+    return total
+
+
+def build_tree(
+    manifest: Manifest,
+    store: BlobStore,
+    destination: Path,
+    previous: Previous | None = None,
+    space: Space | None = None,
+) -> None:
     """Make `destination` the manifest's tree, durably. The used blobs stay in the store, linked to the tree's files.
 
     Nothing is done if `destination` exists: it appeared complete. Raises FailedError if a file's bytes are neither
-    in the store nor unaltered in the previous tree, or the disk fails.
+    in the store nor unaltered in the previous tree, or the disk fails; NoSpaceError if it is nearly full.
     """
     site = destination.with_name(BUILDING + destination.name)
     if destination.exists():
@@ -64,12 +86,22 @@ def build_tree(manifest: Manifest, store: BlobStore, destination: Path, previous
     try:
         remove_tree(site)
         site.mkdir(parents=True)
-        _Builder(manifest, store, site, previous).build()
+        _Builder(manifest, store, site, previous, space or Space(site)).build()
         sync_file_system(site)
         site.rename(destination)
         sync_directory(destination.parent)
     except OSError as error:
-        raise FailedError(f"the tree {destination} could not be written") from error
+        _clear(site)
+        raise FailedError(f"the tree {destination} could not be written: {error.strerror or error}") from error
+    except FailedError:
+        _clear(site)
+        raise
+
+
+def _clear(site: Path) -> None:
+    """A site that came to nothing shall not occupy a disk that may be full."""
+    with contextlib.suppress(OSError):  # then the next attempt clears it
+        remove_tree(site)
 
 
 def remove_tree(root: Path) -> None:
@@ -83,8 +115,11 @@ def remove_tree(root: Path) -> None:
 
 
 class _Builder:
-    def __init__(self, manifest: Manifest, store: BlobStore, site: Path, previous: Previous | None) -> None:
+    def __init__(
+        self, manifest: Manifest, store: BlobStore, site: Path, previous: Previous | None, space: Space
+    ) -> None:
         self._manifest = manifest
+        self._space = space
         self._store = store
         self._site = site
         self._previous_root = previous[1] if previous else None
@@ -182,6 +217,7 @@ class _Builder:
 
     def _write(self, entry: FileEntry, data: memoryview) -> None:
         directory, name = self._parent(entry.path)
+        self._space.take(len(data), self._what)
         fd = os.open(name, _NEW_FILE, entry.mode, dir_fd=directory)
         try:
             written = os.write(fd, data) if data else 0
@@ -196,9 +232,11 @@ class _Builder:
         directory, name = self._parent(entry.path)
         fd = os.open(name, _NEW_FILE, entry.mode, dir_fd=directory)
         try:
+            self._space.take(min(entry.size, _STEP), self._what)
             for start, count in _copied(source, fd, entry.offset, entry.size):
                 if not count:
                     raise FailedError(f"file {entry.path!r} of {self._name} ends at byte {start}")
+                self._space.take(min(entry.size - start - count, _STEP), self._what)
             self._set_mode(fd, entry.mode)
         finally:
             os.close(fd)
@@ -219,6 +257,10 @@ class _Builder:
         return fd, name
 
     @property
+    def _what(self) -> str:
+        return f"building {self._name}"
+
+    @property
     def _name(self) -> str:
         return f"{self._manifest.group} {self._manifest.version}"
 
@@ -227,7 +269,7 @@ def _copied(source: int, target: int, offset: int, size: int) -> Iterator[tuple[
     """Copy `size` bytes; yields (bytes done before, bytes of this step), the second 0 at an early end."""
     done, in_kernel = 0, True
     while done < size:
-        wanted = min(size - done, 64 * PIECE_SIZE)
+        wanted = min(size - done, _STEP)
         if in_kernel:
             try:
                 count = os.copy_file_range(source, target, wanted, offset + done, done)

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from boardwright.errors import ConflictError, FailedError, MalformedError, RefusedError
-from boardwright.model.software import encode_manifest
+from boardwright.model.software import PIECE_SIZE, encode_manifest
 from boardwright.server.facts import encoded, read_facts
-from boardwright.server.holdings import Holdings
+from boardwright.server.piece_digests import PieceDigests
 from boardwright.server.publishing import Publishing
 from boardwright.state.kv import Transaction
 from boardwright.state.lease import DeposedError
@@ -15,15 +16,24 @@ from boardwright.state.memory_kv import MemoryKV
 from boardwright.transfer.store import BlobStore
 from tests.unit.server.builders import Version
 from tests.unit.server.test_deployments import NoWait
+from tests.unit.transfer.blobs import blob_of, some_bytes
 
 
 class Bench:
     def __init__(self, root: Path) -> None:
         self.kv = MemoryKV()
         self.store = BlobStore(root)
-        self.holdings = Holdings()
         self.before_commit: list[Transaction | ConflictError] = []
-        self.publishing = Publishing(self.kv, self._commit, NoWait(), self.store, self.holdings, lambda: 1000.0)
+        self.whole: list[str] = []
+        self.publishing = Publishing(
+            self.kv,
+            self._commit,
+            NoWait(),
+            self.store,
+            PieceDigests(self.store),
+            lambda record: self.whole.append(record.version),
+            lambda: 1000.0,
+        )
 
     def _commit(self, transaction: Transaction) -> int:
         while self.before_commit:
@@ -114,3 +124,36 @@ def test_a_deposed_active_publishes_nothing(bench: Bench) -> None:
     with pytest.raises(DeposedError):
         bench.publishing.publish(version.encoded)
     assert bench.kv.range("").entries == ()
+
+
+class TestPieces:
+    """A piece digest that is wrong in the manifest would fail on every board, at every server."""
+
+    def lying(self, version: Version) -> bytes:
+        first, *others = version.manifest.blobs
+        wrong = msgspec.structs.replace(first, pieces=bytes(32))
+        return encode_manifest(msgspec.structs.replace(version.manifest, blobs=(wrong, *others)))
+
+    def test_piece_digests_that_the_bytes_do_not_have_are_refused(self, bench: Bench) -> None:
+        version = Version()
+        bench.upload(version)
+        with pytest.raises(MalformedError, match=r"piece digests of blob .* that its bytes do not have"):
+            bench.publishing.publish(self.lying(version))
+        assert bench.kv.range("").entries == ()
+
+    def test_what_came_as_an_upload_is_not_read_again(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        data = some_bytes(3 * PIECE_SIZE + 1)
+        blob, pieces = blob_of(data), PieceDigests(bench.store)
+        blocks = [data[:10], data[10 : PIECE_SIZE + 5], data[PIECE_SIZE + 5 :]]
+        bench.store.put(blob.sha256, pieces.of_upload(blob.sha256, blocks))
+        monkeypatch.setattr(BlobStore, "matches", lambda *_: pytest.fail("read again"))
+        assert pieces.match(blob)
+        assert not pieces.match(msgspec.structs.replace(blob, pieces=bytes(len(blob.pieces))))
+
+    def test_what_is_remembered_is_bounded(self, bench: Bench) -> None:
+        pieces = PieceDigests(bench.store, most=3)
+        for number in range(10):
+            data = f"{number}".encode()
+            bench.store.put(blob_of(data).sha256, pieces.of_upload(blob_of(data).sha256, [data]))
+        assert len(pieces._known) == 3
+        assert pieces.match(blob_of(b"0"))

@@ -11,10 +11,13 @@ from boardwright.model.report import HeardOffer, Source
 from boardwright.model.software import Target
 from boardwright.protocol.choose import Candidate, Choice
 from boardwright.protocol.messages import Holding
+from boardwright.server.alarms import Alarms
+from boardwright.server.damage import Damage
 from boardwright.server.facts import encoded
 from boardwright.server.holdings import Holdings
 from boardwright.server.mirror import Mirror, MirrorState
 from boardwright.server.replicator import Replicator, by_need
+from boardwright.server.version_blobs import VersionBlobs
 from boardwright.state.kv import Change
 from boardwright.state.records import CatalogRecord
 from boardwright.transfer.store import BlobStore
@@ -34,7 +37,9 @@ class Bench:
         self.holdings = Holdings()
         self.answers = [NOBODY]
         self.asked: list[str] = []
-        self.replicator = Replicator("c1s1", self.mirror, self.holdings, self.store, self.ask)
+        self.alarms = Alarms("c1s1", lambda: 0.0)
+        self.damage = Damage(self.store, self.holdings, VersionBlobs(self.store), self.alarms, lambda: None)
+        self.replicator = Replicator("c1s1", self.mirror, self.holdings, self.store, self.damage, self.ask)
 
     def ask(self, record: CatalogRecord) -> Choice:
         self.asked.append(record.version)

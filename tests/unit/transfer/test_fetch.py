@@ -1,15 +1,16 @@
 """Fetching from sources in memory: verification, failover, resume, patience, caps, space."""
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from boardwright.errors import FailedError
 from boardwright.model.software import PIECE_SIZE, RANGE_SIZE
-from boardwright.transfer import space
 from boardwright.transfer.fetch import FetchLimits, fetch
 from boardwright.transfer.sources import SourceError, SourceList
+from boardwright.transfer.space import NoSpaceError, Space
 from boardwright.transfer.store import BlobStore
 from tests.unit.transfer.blobs import MemorySource, Recorder, blob_of, some_bytes
 
@@ -22,6 +23,12 @@ QUICK = FetchLimits(give_up=0.0, give_up_busy=0.0)
 @pytest.fixture
 def store(tmp_path: Path) -> BlobStore:
     return BlobStore(tmp_path / "store")
+
+
+def on_disk_with(folder: Path, free: Callable[[], int], reserve: int = 0) -> BlobStore:
+    """A store on a disk that has so many bytes free."""
+    root = folder / "store"
+    return BlobStore(root, Space(root, reserve, lambda _: free()))
 
 
 def dies_after(source: MemorySource, reads: int, reason: str = "broke the connection") -> None:
@@ -248,26 +255,50 @@ class TestStopping:
 
 
 class TestDisk:
-    def test_m3_space_is_checked_before_the_first_byte(self, store: BlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
-        source = MemorySource("s", DATA)
-        monkeypatch.setattr(space, "free_bytes", lambda _: BLOB.size - 1)
-        with pytest.raises(FailedError, match=r"needs 21\.0 MB, 21\.0 MB are free on .*store"):
+    def test_m3_space_is_checked_before_the_first_byte(self, tmp_path: Path) -> None:
+        source, store = MemorySource("s", DATA), on_disk_with(tmp_path, lambda: BLOB.size - 1)
+        with pytest.raises(NoSpaceError, match=r"needs 21\.0 MB, 21\.0 MB are free on .*store"):
             fetch([BLOB], SourceList([source]), store)
         assert source.asked == []
 
-    def test_space_that_a_partial_occupies_is_not_needed_again(
-        self, store: BlobStore, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_space_that_a_partial_occupies_is_not_needed_again(self, tmp_path: Path) -> None:
+        store = on_disk_with(tmp_path, lambda: BLOB.size)
         with store.partial(BLOB) as partial:
             partial.write(0, DATA[:PIECE_SIZE])
             partial.sync()
-        monkeypatch.setattr(space, "free_bytes", lambda _: BLOB.size - PIECE_SIZE + 8192)
+        store = on_disk_with(tmp_path, lambda: BLOB.size - PIECE_SIZE + 8192)
         assert fetch([BLOB], SourceList([MemorySource("s", DATA)]), store).complete
 
-    def test_a_reserve_stays_free(self, store: BlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(space, "free_bytes", lambda _: BLOB.size + 999)
-        with pytest.raises(FailedError, match="needs"):
-            fetch([BLOB], SourceList([MemorySource("s", DATA)]), store, limits=FetchLimits(reserve=1000))
+    def test_a_reserve_stays_free(self, tmp_path: Path) -> None:
+        store = on_disk_with(tmp_path, lambda: BLOB.size + 999, reserve=1000)
+        with pytest.raises(NoSpaceError, match="1000 bytes of it are kept for the system"):
+            fetch([BLOB], SourceList([MemorySource("s", DATA)]), store)
+
+    def test_a_disk_that_others_fill_on_the_way_stops_the_download_and_it_goes_on_when_there_is_space(
+        self, tmp_path: Path
+    ) -> None:
+        free = [100 * BLOB.size]
+        source, store = MemorySource("s", DATA), on_disk_with(tmp_path, lambda: free[0], reserve=1000)
+        reads = iter(range(1000))
+        source.before_read = lambda _: free.__setitem__(0, 1500) if next(reads) == 8 else None
+        with pytest.raises(NoSpaceError, match="stopped because the disk is nearly full: 1500 bytes are free"):
+            fetch([BLOB], SourceList([source]), store)
+        with store.partial(BLOB) as partial:
+            kept = partial.verified_bytes
+        assert 0 < kept < BLOB.size
+        free[0] = 100 * BLOB.size
+        result = fetch([BLOB], SourceList([MemorySource("s", DATA)]), store)
+        assert result.resumed == kept
+        assert result.bytes["s"] == BLOB.size - kept
+
+    def test_a_quota_of_the_store_is_checked_before_the_first_byte(self, store: BlobStore) -> None:
+        source, old = MemorySource("s", DATA), blob_of(DATA[:5000])
+        store.put(old.sha256, [DATA[:5000]])
+        with pytest.raises(NoSpaceError, match=r"the store, which has 5000 bytes of at most 21\.0 MB"):
+            fetch([BLOB], SourceList([source]), store, limits=FetchLimits(store_quota=BLOB.size))
+        assert source.asked == []
+        store.remove(old.sha256)
+        assert fetch([BLOB], SourceList([source]), store, limits=FetchLimits(store_quota=BLOB.size)).complete
 
     def test_a_disk_that_fails_ends_the_fetch_with_its_cause(
         self, store: BlobStore, monkeypatch: pytest.MonkeyPatch

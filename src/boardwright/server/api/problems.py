@@ -17,6 +17,7 @@ from boardwright.errors import (
 from boardwright.model.api import Problem
 from boardwright.state.kv import EngineError
 from boardwright.state.lease import DeposedError
+from boardwright.transfer.space import NoSpaceError
 
 _log = log.get("server.api")
 AnyRequest = Request[Any, Any, Any]
@@ -42,6 +43,7 @@ _STATUS: tuple[tuple[type[BoardwrightError], int], ...] = (
     (UnreachableError, 503),
     (EngineError, 503),
     (MalformedError, 422),
+    (NoSpaceError, 507),
     (BoardwrightError, 422),
 )
 

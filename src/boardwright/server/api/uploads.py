@@ -5,7 +5,6 @@ Only what has the digest in its name becomes a blob.
 """
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Executor
 
@@ -17,37 +16,36 @@ from boardwright.model.api import Problem, VersionSummary
 from boardwright.model.software import MAX_MANIFEST_BYTES
 from boardwright.server.api.problems import AnyRequest, problem
 from boardwright.server.api.software import summary
+from boardwright.server.piece_digests import PieceDigests
 from boardwright.server.publishing import Publishing
+from boardwright.transfer.space import HINT, NoSpaceError, is_full
 from boardwright.transfer.store import BlobStore
 
 BLOCK = 1024 * 1024  # bytes handed to the disk at once
 STALLED_AFTER = 60.0  # seconds without a byte, after which an upload is given up
 MAX_ASKED = 8 * 1024 * 1024  # a list of 100,000 digests
-SPARE = 64 * 1024 * 1024  # bytes of disk that uploads leave free, so that the server can still write its own files
 _HEX = frozenset("0123456789abcdef")
 
 
-def routes(store: BlobStore, publishing: Publishing, disk: Executor) -> list[HTTPRouteHandler]:
+def routes(store: BlobStore, publishing: Publishing, pieces: PieceDigests, disk: Executor) -> list[HTTPRouteHandler]:
     """`disk` runs the uploads, so that slow ones do not hold up other calls."""
 
     @post("/v1/blobs/missing", status_code=200, request_max_body_size=MAX_ASKED, sync_to_thread=True)
     def missing(data: list[str]) -> list[str]:
         for sha256 in data:
-            _check_digest(sha256)
+            check_digest(sha256)
         return [sha256 for sha256 in data if not store.has(sha256)]
 
     @put("/v1/blobs/{sha256:str}", status_code=201, request_max_body_size=None)
     async def put_blob(sha256: str, request: AnyRequest) -> Response[Problem] | None:
-        _check_digest(sha256)
+        check_digest(sha256)
         length = request.headers.get("content-length", "")
         if not length.isdigit():
             return problem(411, "an upload without Content-Length", "send the size of the blob", exit_code=2)
-        free = shutil.disk_usage(store.root).free - SPARE
-        if int(length) > free:
-            hint = "free some space in the server's data_dir"
-            return problem(507, f"a blob of {length} bytes does not fit, {max(0, free)} bytes are free", hint)
+        store.space.check(int(length), f"blob {sha256[:12]}")
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(disk, store.put, sha256, _blocks(request.stream(), loop))
+        blocks = pieces.of_upload(sha256, _blocks(request.stream(), loop))
+        await loop.run_in_executor(disk, _put, store, sha256, blocks)
         return None
 
     @post("/v1/versions", request_max_body_size=MAX_MANIFEST_BYTES, sync_to_thread=True)
@@ -58,7 +56,17 @@ def routes(store: BlobStore, publishing: Publishing, disk: Executor) -> list[HTT
     return [missing, put_blob, publish]
 
 
-def _check_digest(sha256: str) -> None:
+def _put(store: BlobStore, sha256: str, blocks: Iterator[bytes]) -> None:
+    try:
+        store.put(sha256, blocks)
+    except OSError as error:
+        if not is_full(error):
+            raise
+        raise NoSpaceError(f"the disk of {store.root} became full during the upload", hint=HINT) from error
+
+
+def check_digest(sha256: str) -> None:
+    """Raise UsageError unless this is how a blob is named."""
     if len(sha256) != 64 or not _HEX.issuperset(sha256):
         raise UsageError(f"{sha256[:80]!r} is not a SHA-256 digest of 64 hex digits")
 
