@@ -58,7 +58,7 @@ class Space:
         free = self.free
         if needed + self.reserve > free:
             raise NoSpaceError(
-                f"{what} needs {amount(needed)}, {amount(free)} are free on {self.path} and "
+                f"{what} does not fit: it needs {amount(needed)}, {amount(free)} are free on {self.path} and "
                 f"{amount(self.reserve)} of it are kept for the system",
                 hint=HINT,
             )
