@@ -91,11 +91,11 @@ async def serve(server: str, port: int, multicast: bool) -> None:
 
 
 @contextlib.contextmanager
-def started(command: list[str]) -> Iterator[None]:
-    """A child process for the time of the block."""
+def started(command: list[str]) -> Iterator[int]:
+    """A child process for the time of the block; its process id."""
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        yield
+        yield child.pid
     finally:
         child.terminate()
         try:

@@ -137,7 +137,7 @@ class Station:
         if generation > self.driver.generation:
             self._in_loop(lambda: self.driver.announced(generation, time.monotonic()))
 
-    def _in_loop(self, call: Callable[[], None]) -> None:
+    def _in_loop(self, call: Callable[[], object]) -> None:
         def take() -> None:
             if not self._ended:
                 call()
@@ -156,8 +156,8 @@ class Station:
         message = received.message
         if isinstance(message, Offer | Announcement):
             self.heard_offer = self.heard_offer or isinstance(message, Offer)
-            self.driver.hear(message, time.monotonic())
-            self._changed.set()
+            if self.driver.hear(message, time.monotonic()):
+                self._changed.set()
 
     def _apis(self) -> Sequence[str]:
         newest = [offer.api for offer in self.driver.asking.offers if offer.api]

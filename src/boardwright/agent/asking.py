@@ -24,6 +24,7 @@ MISSED_ROUNDS = 5  # then a server is not waited for any more; it is known again
 FRESH = 3.0  # seconds after its decision, or after its plan came, that a round's offers are good to choose by
 FIRST_RETRY = 1.0  # seconds after a round that brought nothing useful; doubles
 LONGEST_RETRY = 30.0
+BELIEVED = 2  # announcements of nothing that a server whose plan lags may cause; after that asking backs off
 
 
 class Asking:
@@ -133,10 +134,14 @@ class Asking:
         """A round is needed at `when` or sooner."""
         self._due = min(self._due, when)
 
-    def announced(self, now: float) -> None:
-        """A newer plan was announced."""
-        self._fruitless = 0
-        self.ask_by(now + ask_after_announcement(self._timing, self._rng))
+    def announced(self, now: float, doubt: int = 0) -> None:
+        """A newer plan was announced; `doubt` counts those before that no plan bore out."""
+        if doubt <= BELIEVED:
+            self._fruitless = 0
+            self.ask_by(now + ask_after_announcement(self._timing, self._rng))
+        else:
+            pause = min(FIRST_RETRY * 2.0 ** min(doubt - BELIEVED, 16), LONGEST_RETRY)
+            self.ask_by(now + ask_again_after(pause, self._timing, self._rng))
 
     def fruitful(self) -> None:
         """The last round was good for what it was meant for."""

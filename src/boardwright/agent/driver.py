@@ -69,6 +69,8 @@ class BoardDriver:
         self._record = ledger.load()
         self.accounts = dict(self._record.accounts)
         self._announced = 0
+        self._doubt = 0  # announcements in a row that no plan bore out
+        self._doubted = 0  # the last of them
         self._refreshing = False
         self._unheard = False  # no server answered the last round
         self._downloads: dict[str, Download] = {}
@@ -99,24 +101,29 @@ class BoardDriver:
     def sequence(self) -> int:
         return self._record.sequence
 
-    def hear(self, message: Offer | Announcement, now: float) -> None:
-        """An offer or an announcement of this cluster."""
+    def hear(self, message: Offer | Announcement, now: float) -> bool:
+        """An offer or an announcement of this cluster. False: it says nothing new (anybody can send any number)."""
         if isinstance(message, Announcement):
-            self.announced(message.generation, now)
-            return
+            return self.announced(message.generation, now)
         if not self.asking.hear(message, now):
-            return
+            return False
         for group, download in self._downloads.items():
             # The choice is made: who comes later joins its failover list.
             manifest = bytes.fromhex(download.target.manifest)
             for candidate in choose(self.board, (message,), group, manifest, patience=False).ranking:
                 download.join(candidate)
+        return True
 
-    def announced(self, generation: int, now: float) -> None:
-        """A server says, by multicast or when it took a report, that there is a plan of this generation."""
-        if generation > max(self.generation, self._announced):
-            self._announced = generation
-            self.asking.announced(now)
+    def announced(self, generation: int, now: float) -> bool:
+        """A server says, by multicast or when it took a report, that there is a plan of this generation.
+
+        Not only a higher one than was announced before: a lie must not make deaf to the truth that comes after it.
+        """
+        if generation <= self.generation or generation == self._announced:
+            return False
+        self._announced = generation
+        self.asking.announced(now, self._doubt)
+        return True
 
     def planned(self, found: PlanFound, now: float) -> None:
         """The answer to ``Outside.refresh``."""
@@ -212,7 +219,10 @@ class BoardDriver:
         """A board that the plan does not name yet, or that heard of a newer plan, asks again before long."""
         if self.plan is not None and self.plan.groups and self._announced <= self.generation:
             self.asking.fruitful()
+            self._doubt = 0
         else:
+            if self._announced > self.generation and self._announced != self._doubted:
+                self._doubt, self._doubted = self._doubt + 1, self._announced
             self.asking.fruitless(now, attempts=UNNAMED_RETRIES)
 
     def _follow(self, plan: BoardPlan, now: float) -> None:

@@ -36,6 +36,7 @@ LARGEST_DATAGRAM = 2048  # more than any of ours, so that oversized ones are rec
 SIOCGIFADDR = 0x8915
 SO_RCVBUFFORCE = 33
 IP_MULTICAST_ALL = 49
+SO_MEMINFO, MEMINFO_WORDS = 55, 9  # the last word is SK_MEMINFO_DROPS (linux/sock_diag.h)
 
 
 class Traffic(msgspec.Struct):
@@ -114,6 +115,10 @@ class ControlSocket:
     def address_towards(self, address: Address) -> str:
         """The own address from which that one is reached."""
         return str(self._route(address).getsockname()[0])
+
+    def overflowed(self) -> int:
+        """Datagrams that the kernel dropped since the sockets were opened, because nobody took them in time."""
+        return sum(_overflowed(sock) for sock in self._sockets() if sock.fileno() >= 0)
 
     def close(self) -> None:
         """Stop hearing and close; a second call does nothing."""
@@ -264,6 +269,11 @@ def _udp_socket() -> socket.socket:
     except OSError:  # not privileged: as much as net.core.rmem_max allows
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
     return sock
+
+
+def _overflowed(sock: socket.socket) -> int:
+    memory = sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, MEMINFO_WORDS * 4)
+    return int(struct.unpack_from("I", memory, (MEMINFO_WORDS - 1) * 4)[0]) if len(memory) >= MEMINFO_WORDS * 4 else 0
 
 
 def _source_towards(address: Address) -> str:

@@ -9,7 +9,11 @@ Rules:
 * What is taken in waits to be passed on to the active (``outgoing``), once per board: the newest report stands
   for the ones before. What another server passed on is not passed on again, so nothing goes in circles.
 * The table is bounded: the board that was silent the longest makes room, so strangers cannot lock boards out.
-* Facts that are new (an unknown board, another place or type) wait in ``facts`` for the active to record them.
+* Facts that are new (an unknown board, another place or type) wait in ``facts`` for the active to record them. Those of
+  one board are recorded every `CHANGE_EVERY` at most, and not at all while two computers speak as it (`contested`):
+  each record is a write to the engine and a new plan.
+* Boards that the cluster does not know (`known`) are taken in at a bounded rate; what comes beyond it is counted and
+  dropped. They go on asking and are taken in later.
 """
 
 import threading
@@ -20,10 +24,14 @@ import msgspec
 
 from boardwright.model.inventory import Board
 from boardwright.model.report import BoardReport, Explanation, GroupReport
+from boardwright.protocol.budget import Bucket
 from boardwright.server.sightings import SIGHTING, plausible
 
 MAX_BOARDS = 20_000  # twice the boards that a cluster is designed for
 LATE_WINDOW = 10.0  # seconds; a report is on its way for two at most (batches twice a second, one retry)
+CHANGE_EVERY = 30.0  # seconds; a card is moved in minutes, a liar and the board that it plays alternate in seconds
+# A few chassis that no inventory lists power on at one moment; then one more board every 0.1 s.
+STRANGERS_BURST, STRANGERS_RATE = 500.0, 10.0
 MAX_LOG = 8 * 1024  # characters of a failed deployment's output; the tail is what tells
 MAX_HEARD = 64  # offers of one explanation
 
@@ -38,12 +46,13 @@ class BoardView(msgspec.Struct, frozen=True):
 
 
 class _Entry:
-    __slots__ = ("board", "explanations", "generation", "groups", "heard", "reported", "sequence")
+    __slots__ = ("board", "changed", "explanations", "generation", "groups", "heard", "reported", "sequence")
 
     def __init__(self, board: Board) -> None:
         self.board = board
         self.generation = 0
         self.heard = 0.0
+        self.changed = -CHANGE_EVERY
         self.reported = False
         self.sequence = SIGHTING
         self.groups: dict[str, GroupReport] = {}
@@ -54,8 +63,18 @@ class _Entry:
 class BoardReports:
     """Safe to call from several threads; `clock` is monotonic seconds."""
 
-    def __init__(self, clock: Callable[[], float], max_boards: int = MAX_BOARDS) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        max_boards: int = MAX_BOARDS,
+        *,
+        known: Callable[[str], bool] = lambda board: False,
+        contested: Callable[[str], bool] = lambda board: False,
+    ) -> None:
         self._clock = clock
+        self._known = known
+        self._contested = contested
+        self._strangers = Bucket(STRANGERS_RATE, STRANGERS_BURST, clock())
         self._max_boards = max_boards
         self._lock = threading.Lock()
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
@@ -63,11 +82,17 @@ class BoardReports:
         self._facts: dict[str, None] = {}
         self.late = 0
         self.implausible = 0
+        self.crowded_out = 0
 
     def take(self, reports: Iterable[BoardReport], *, passed_on: bool = False) -> int:
         """Take reports and sightings in; answers how many said something new. `passed_on`: by another server."""
         with self._lock:
             return sum(self._take(report, passed_on) for report in reports)
+
+    def knows(self, board: str) -> bool:
+        """Whether a word of this board was taken."""
+        with self._lock:
+            return board in self._entries
 
     def view(self, board: str) -> BoardView | None:
         with self._lock:
@@ -108,13 +133,16 @@ class BoardReports:
         with self._lock:
             spoke = list(self._entries) if everything else list(self._facts)
             self._facts.clear()
-            news = {}
+            news, now = {}, self._clock()
             for board in spoke:
                 entry = self._entries.get(board)
-                if entry is not None:
-                    facts = _facts(known.get(board), entry)
-                    if facts != known.get(board):
-                        news[board] = facts
+                if entry is None or (facts := _facts(known.get(board), entry)) == known.get(board):
+                    continue
+                if self._contested(board) or (not everything and now - entry.changed < CHANGE_EVERY):
+                    self._facts[board] = None  # looked at again in the next round
+                    continue
+                entry.changed = now if board in known else -CHANGE_EVERY
+                news[board] = facts
             return news
 
     def _take(self, report: BoardReport, passed_on: bool) -> bool:
@@ -124,6 +152,9 @@ class BoardReports:
         now = self._clock()
         entry = self._entries.get(report.board.id)
         if entry is None:
+            if not self._known(report.board.id) and not self._strangers.take(now):
+                self.crowded_out += 1
+                return False
             while len(self._entries) >= self._max_boards:
                 gone, _ = self._entries.popitem(last=False)
                 self._outgoing.pop(gone, None)

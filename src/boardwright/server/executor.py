@@ -3,23 +3,26 @@
 Rules:
 
 * Only the holder of the lease acts, and every write is fenced by it; one that was deposed changes nothing.
-* On taking over, boards of the inventory file that the state lacks are added. The file never changes or removes one.
-* Boards that were heard and that nobody knows, or whose own word about their place differs, are recorded.
+* On taking over, boards of the inventory file that the state lacks are added. The file removes none, and of a board
+  that the state has it changes the place alone: where a listed board sits is the operator's word.
+* Boards that were heard and that nobody knows, or that changed, are recorded; not more than `MAX_BOARDS` altogether,
+  because anybody on the network can speak as a board that nobody knows.
 * When the boards or the catalog changed, the policy is planned anew: late boards join, new variants fit.
 * A round that was cut off, by a write that lost against another or by trouble with the engine, is followed by one
   that looks at everything again, like the first one. Trouble is logged once; nothing here may end the loop.
 """
 
 import threading
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
+
+import msgspec
 
 from boardwright import log
-from boardwright.config import load_inventory
 from boardwright.errors import BoardwrightError, ConflictError
 from boardwright.model.inventory import Board
-from boardwright.server.board_reports import BoardReports
+from boardwright.server.board_reports import MAX_BOARDS, BoardReports
 from boardwright.server.facts import Facts, encoded, read_facts
+from boardwright.server.listed import Listed
 from boardwright.server.mirror import Mirror, MirrorState
 from boardwright.server.planning import propose, transaction
 from boardwright.server.rollout_watch import RolloutWatch
@@ -44,7 +47,7 @@ class Executor:
         mirror: Mirror,
         board_reports: BoardReports,
         watch: RolloutWatch,
-        inventory_file: Path | None,
+        listed: Listed,
     ) -> None:
         self._kv = kv
         self._commit = commit
@@ -52,7 +55,7 @@ class Executor:
         self._mirror = mirror
         self._board_reports = board_reports
         self._watch = watch
-        self._inventory_file = inventory_file
+        self._listed = listed
         self._wake = threading.Event()
         self._acting_in = 0
         self._stale = True
@@ -103,11 +106,19 @@ class Executor:
         if taking_over:
             facts = read_facts(self._kv)
             known = facts.inventory.boards
-            news = {board.id: board for board in self._listed() if board.id not in known}
+            self._listed.read()
+            news = {
+                board.id: self._in_place(known.get(board.id, board))
+                for board in self._listed.boards.values()
+                if board.id not in known or known[board.id].location != board.location
+            }
             self._write_boards(facts, news)
-            self._write_boards(read_facts(self._kv), self._board_reports.facts({**known, **news}, everything=True))
+            known = {**known, **news}
+            news = self._heard(known, self._board_reports.facts(known, everything=True))
+            self._write_boards(read_facts(self._kv), news)
         else:
-            news = self._board_reports.facts(self._mirror.state.boards)
+            known = self._mirror.state.boards
+            news = self._heard(known, self._board_reports.facts(known))
             if news:
                 self._write_boards(read_facts(self._kv), news)
 
@@ -121,14 +132,19 @@ class Executor:
         if boards:
             _log.info("boards recorded", count=len(boards), first=min(boards))
 
-    def _listed(self) -> tuple[Board, ...]:
-        if self._inventory_file is None:
-            return ()
-        try:
-            return tuple(entry.board for entry in load_inventory(self._inventory_file).boards)
-        except BoardwrightError as error:
-            _log.error("inventory not taken in", file=self._inventory_file, error=str(error))
-            return ()
+    def _heard(self, known: Mapping[str, Board], said: dict[str, Board]) -> dict[str, Board]:
+        """What of the boards' own words is to be recorded."""
+        news, room = {}, MAX_BOARDS - len(known)
+        for board in map(self._in_place, said.values()):
+            if board.id not in known:
+                room -= 1
+            if board != known.get(board.id) and (board.id in known or room >= 0):
+                news[board.id] = board
+        return news
+
+    def _in_place(self, board: Board) -> Board:
+        place = self._listed.place(board.id)
+        return board if place is None else msgspec.structs.replace(board, location=place)
 
     def _plan(self) -> None:
         facts = read_facts(self._kv)

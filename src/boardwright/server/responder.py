@@ -5,6 +5,7 @@ Rules:
 * Every datagram is decoded once; what is malformed, oversized or foreign is counted by its reason and dropped.
 * A request is answered from memory alone, by the sender's address, with at most as many bytes as it had. A thousand
   requests at one moment are answered in a second or two, so nothing here may wait or touch the disk.
+* Nobody is answered more often than the budget of its address allows (``Budget``): who shouts drowns nobody.
 * Offers go to whoever asked (this server, when it copies versions); announcements are for boards: a server follows
   the state itself.
 * The same datagram is often repeated (back-off): repetitions are answered, too, an answer may have been lost.
@@ -15,12 +16,15 @@ from collections.abc import Callable
 
 from boardwright.model.report import BoardReport
 from boardwright.net.multicast import Address
+from boardwright.protocol.budget import Budget
 from boardwright.protocol.codec import Dropped, decode, encode_offers
 from boardwright.protocol.messages import Offer, Request
 from boardwright.protocol.offerer import ServerFacts, answer
 from boardwright.server.holdings import Holdings
 from boardwright.server.mirror import Mirror
 from boardwright.server.sightings import sighting
+
+OVER_BUDGET = "over-budget"  # counted beside the reasons of the codec
 
 
 class Responder:
@@ -32,7 +36,8 @@ class Responder:
         mirror: Mirror,
         holdings: Holdings,
         load: Callable[[], int],
-        on_sighting: Callable[[BoardReport, Address], None],
+        on_sighting: Callable[[BoardReport, Address, bytes], None],
+        clock: Callable[[], float],
     ) -> None:
         self.facts = facts  # the API's URL joins when its port is known
         self.facts_for: Callable[[ServerFacts, Address], ServerFacts] = lambda facts, sender: facts
@@ -40,18 +45,24 @@ class Responder:
         self._holdings = holdings
         self._load = load
         self._on_sighting = on_sighting
+        self._clock = clock
+        self._budget = Budget(clock())
         self.on_offer: Callable[[Offer], None] | None = None
         self.received: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
         self.offers_sent = 0
+        self.last_dropped = ""  # whose datagram it was
 
     def hear(self, data: bytes, sender: Address, send: Callable[[bytes, Address], None]) -> None:
         """Take one datagram in and send what it deserves."""
         received = decode(data, self.facts.cluster)
         if isinstance(received, Dropped):
-            self.dropped[received.value] += 1
+            self._drop(received.value, sender)
             return
         message = received.message
+        if isinstance(message, Request) and not self._budget.admits(sender[0], self._clock()):
+            self._drop(OVER_BUDGET, sender)
+            return
         self.received[type(message).__name__.lower()] += 1
         if isinstance(message, Request):
             self._answer(message, sender, send)
@@ -69,4 +80,8 @@ class Responder:
             self.offers_sent += 1
         seen = sighting(request)
         if seen is not None:
-            self._on_sighting(seen, sender)
+            self._on_sighting(seen, sender, request.nonce)
+
+    def _drop(self, reason: str, sender: Address) -> None:
+        self.dropped[reason] += 1
+        self.last_dropped = sender[0]

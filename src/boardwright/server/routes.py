@@ -1,10 +1,12 @@
 """Which part of the server answers which call: the API's wiring, and what is counted."""
 
+from collections.abc import Callable
 from concurrent.futures import Executor
 
 import msgspec
 from litestar import Litestar
 
+from boardwright.net.multicast import ControlSocket
 from boardwright.server.api import (
     boards,
     checks,
@@ -22,6 +24,7 @@ from boardwright.server.api.app import make_app
 from boardwright.server.api.gate import active_only, own_cluster_only
 from boardwright.server.api.metrics import Counted
 from boardwright.server.board_reports import BoardReports
+from boardwright.server.claims import Claims
 from boardwright.server.damage import Damage
 from boardwright.server.deployments import Deployments
 from boardwright.server.mirror import Mirror
@@ -48,7 +51,9 @@ class ApiParts(msgspec.Struct, frozen=True, kw_only=True):
     mirror: Mirror
     standing: ServerStanding
     board_reports: BoardReports
+    claims: Claims
     responder: Responder
+    network: Callable[[], ControlSocket | None]
     status: OwnStatus
     peers: Peers
     publishing: Publishing
@@ -67,7 +72,7 @@ def api(parts: ApiParts) -> Litestar:
         everywhere=[
             *health.routes(parts.server, parts.cluster, parts.blobs_url, parts.mirror, parts.standing),
             *plan.routes(parts.mirror),
-            *reports.routes(parts.board_reports, parts.mirror),
+            *reports.routes(parts.board_reports, parts.claims, parts.mirror),
             *servers.status_routes(parts.peers),
             *checks.routes(parts.verifier),
             *metrics.routes(_counted(parts)),
@@ -98,6 +103,18 @@ def _counted(parts: ApiParts) -> list[Counted]:
         Counted("blob_refusals", "Ranges refused for want of a slot", lambda: blobs.refused, grows=True),
         Counted("datagrams", "Datagrams taken", lambda: dict(responder.received), label="kind", grows=True),
         Counted("datagrams_dropped", "Datagrams dropped", lambda: dict(responder.dropped), label="reason", grows=True),
+        Counted(
+            "datagrams_overflowed",
+            "Datagrams that the kernel had no room for",
+            lambda: 0 if (network := parts.network()) is None else network.overflowed(),
+            grows=True,
+        ),
+        Counted(
+            "boards_crowded_out",
+            "Words of boards that nobody knows, beyond the rate at which they are taken in",
+            lambda: parts.board_reports.crowded_out,
+            grows=True,
+        ),
         Counted("offers_sent", "Requests answered", lambda: responder.offers_sent, grows=True),
         Counted("scrubbed_bytes", "Bytes read to find damage", lambda: parts.scrubber.bytes_read, grows=True),
         Counted("scrub_rounds", "Times that the whole store was read", lambda: parts.scrubber.rounds, grows=True),

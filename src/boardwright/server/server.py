@@ -29,11 +29,14 @@ from boardwright.server.alarms import Alarms
 from boardwright.server.announcer import Announcer
 from boardwright.server.asking import Asking
 from boardwright.server.board_reports import BoardReports
+from boardwright.server.claims import Claims
 from boardwright.server.courier import Courier
 from boardwright.server.damage import Damage
 from boardwright.server.deployments import Deployments
 from boardwright.server.executor import Executor
+from boardwright.server.flood_watch import EVERY, FloodWatch
 from boardwright.server.holdings import Holdings
+from boardwright.server.listed import Listed
 from boardwright.server.mirror import Mirror, MirrorState
 from boardwright.server.own_status import OwnStatus
 from boardwright.server.patient_kv import PatientKV
@@ -79,8 +82,12 @@ class Server:
         self._mirror = Mirror(settings.data_dir / "mirror.json")
         self._holdings = Holdings()
         self._holdings.know(self._mirror.state.catalog.values())
-        self._board_reports = BoardReports(time.monotonic)
         self._alarms = Alarms(settings.id, time.monotonic)
+        self._listed = Listed(settings.inventory)
+        self._claims = Claims(time.monotonic, self._alarms, self._listed.place)
+        self._board_reports = BoardReports(
+            time.monotonic, known=lambda board: board in self._mirror.state.boards, contested=self._claims.contested
+        )
         self._kv = PatientKV(lambda: open_kv(settings.engine))
         self._role = ActiveRole(self._kv, settings.id)
         self._standing = ServerStanding(self._role, self._mirror)
@@ -98,19 +105,22 @@ class Server:
             mirror=self._mirror,
             board_reports=self._board_reports,
             watch=self._watch,
-            inventory_file=settings.inventory,
+            listed=self._listed,
         )
         self._uploads = ThreadPoolExecutor(UPLOADS, thread_name_prefix="upload")
         self._listeners: list[Listener] = []
         self._network: ControlSocket | None = None
         self._announcer: Announcer | None = None
+        self._flood: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begin to answer and to serve; RefusedError if a port is taken, UsageError for an interface."""
         settings = self._settings
         blobs = await self._listen(self._blobs, settings.blob_listen, "rsgi")
         facts = ServerFacts(settings.cluster.name, settings.id, settings.location, api="", blobs=blobs)
-        responder = Responder(facts, self._mirror, self._holdings, lambda: self._blobs.load, self._on_sighting)
+        responder = Responder(
+            facts, self._mirror, self._holdings, lambda: self._blobs.load, self._on_sighting, time.monotonic
+        )
         app = api(self._api_parts(blobs, responder))
         facts = msgspec.structs.replace(facts, api=await self._listen(app, settings.listen, "asgi"))
         responder.facts = facts
@@ -118,6 +128,7 @@ class Server:
         responder.facts_for = facts_for(settings.listen, settings.blob_listen, network.address_towards)
         asking = Asking(settings.cluster.name, settings.id, settings.location, network)
         responder.on_offer = asking.hear
+        self._flood = asyncio.create_task(self._watch_for_floods(responder, network))
         self._announcer = Announcer(
             settings.cluster.name, settings.id, network, multicast=settings.cluster.multicast is not None
         )
@@ -143,6 +154,8 @@ class Server:
         lease, others = self._threads[:1], self._threads[1:]
         for thread in lease:
             await asyncio.to_thread(thread.join, JOIN)
+        if self._flood is not None:
+            self._flood.cancel()
         if self._announcer is not None:
             self._announcer.close()
         await asyncio.gather(
@@ -199,7 +212,9 @@ class Server:
             mirror=self._mirror,
             standing=self._standing,
             board_reports=self._board_reports,
+            claims=self._claims,
             responder=responder,
+            network=lambda: self._network,
             status=self._status,
             peers=Peers(self._mirror, self._status, time.monotonic),
             publishing=publishing,
@@ -252,8 +267,20 @@ class Server:
         held = self._role.held
         return 0 if held is None else held.epoch
 
-    def _on_sighting(self, seen: BoardReport, sender: Address) -> None:
-        self._board_reports.take([seen])
+    async def _watch_for_floods(self, responder: Responder, network: ControlSocket) -> None:
+        def dropped() -> dict[str, int]:
+            strangers = self._board_reports.crowded_out
+            return {**responder.dropped, "overflow": network.overflowed(), "strangers": strangers}
+
+        watch = FloodWatch(self._alarms, dropped, lambda: responder.last_dropped)
+        while True:
+            watch.look(time.monotonic())
+            await asyncio.sleep(EVERY)
+
+    def _on_sighting(self, seen: BoardReport, sender: Address, nonce: bytes) -> None:
+        if not self._board_reports.take([seen]):
+            return
+        self._claims.request(seen.board, sender[0], nonce)
         if self._announcer is not None:
             self._announcer.remember(seen.board.id, sender)
 

@@ -473,6 +473,36 @@ class TestALostAnnouncement:
         assert len(world.requests) == before
 
 
+class TestFalseAnnouncements:
+    def test_of_the_highest_number_do_not_make_deaf_to_true_ones(self, world: World) -> None:
+        world.deploy(1, P1)
+        assert world.run(10, lambda: world.confirmed(P1))
+        world.driver.announced(2**53 - 1, world.now)
+        world.run(200)
+        world.deploy(2, P2)
+        world.driver.announced(2, world.now)
+        assert world.run(10, lambda: world.confirmed(P2))
+
+    def test_of_ever_new_numbers_make_a_board_ask_less_and_less(self, world: World) -> None:
+        world.deploy(1, P1)
+        assert world.run(10, lambda: world.confirmed(P1))
+        before = len(world.requests)
+        for number in range(3000):
+            world.driver.announced(10 + number, world.now)
+            world.run(0.1)
+        assert len(world.requests) - before < 40  # in 300 s; one for each would be some 1,000
+        world.deploy(9, P2)
+        world.driver.announced(9, world.now)
+        assert world.run(40, lambda: world.confirmed(P2))
+
+    def test_that_say_nothing_new_wake_nobody(self, world: World) -> None:
+        world.deploy(1, P1)
+        assert world.run(10, lambda: world.confirmed(P1))
+        assert not world.driver.hear(Announcement("lab", "liar", 1), world.now)
+        offer = Offer("lab", b"x" * 16, "liar", "1", "1", 2**53 - 1)
+        assert not any(world.driver.hear(offer, world.now) for _ in range(1000))
+
+
 class TestReports:
     def test_go_out_at_every_change_and_as_heartbeats(self, world: World) -> None:
         world.deploy(1, P1)

@@ -3,7 +3,14 @@
 from boardwright.model.inventory import Board
 from boardwright.model.location import Location
 from boardwright.model.report import DeploymentState, Explanation, GroupReport
-from boardwright.server.board_reports import LATE_WINDOW, MAX_LOG, BoardReports
+from boardwright.server.board_reports import (
+    CHANGE_EVERY,
+    LATE_WINDOW,
+    MAX_LOG,
+    STRANGERS_BURST,
+    STRANGERS_RATE,
+    BoardReports,
+)
 from boardwright.server.sightings import sighting
 from tests.unit.server.builders import board, confirmed, report, request
 
@@ -166,3 +173,41 @@ class TestFacts:
         board_reports = BoardReports(Clock())
         board_reports.take([report(board(), 1)])
         assert board_reports.facts({"c1s3": board()}) == {}
+
+    def test_what_changes_again_and_again_is_news_now_and_then_and_its_last_word_is_not_lost(self) -> None:
+        clock = Clock()
+        board_reports = BoardReports(clock)
+        known = {"c1s3": board()}
+        news = []
+        for sequence in range(1, 61):
+            clock.now += 1
+            board_reports.take([report(Board("c1s3", Location("9", str(sequence)), "lc"), sequence)])
+            news += [said.location.slot for said in board_reports.facts(known).values()]
+        assert news == ["1", "31"]
+        clock.now += CHANGE_EVERY
+        assert board_reports.facts(known)["c1s3"].location.slot == "60"
+
+    def test_of_a_contested_board_nothing_is_news_until_that_is_over(self) -> None:
+        contested = {"c1s3"}
+        board_reports = BoardReports(Clock(), contested=lambda board: board in contested)
+        board_reports.take([report(board(), 1)])
+        assert board_reports.facts({}) == {}
+        assert board_reports.facts({}, everything=True) == {}
+        contested.clear()
+        assert board_reports.facts({}) == {"c1s3": board()}
+
+
+class TestStrangers:
+    def test_boards_that_nobody_knows_are_taken_in_at_a_bounded_rate(self) -> None:
+        clock = Clock()
+        board_reports = BoardReports(clock)
+        taken = board_reports.take([report(board(f"c9s{slot}"), 1) for slot in range(5000)])
+        assert taken == STRANGERS_BURST
+        assert board_reports.crowded_out == 5000 - STRANGERS_BURST
+        clock.now += 1
+        assert board_reports.take([report(board(f"c9s{slot}"), 2) for slot in range(4000, 5000)]) == STRANGERS_RATE
+
+    def test_boards_of_the_cluster_are_heard_in_the_midst_of_them(self) -> None:
+        board_reports = BoardReports(Clock(), known=lambda board: board.startswith("c1"))
+        board_reports.take([report(board(f"c9s{slot}"), 1) for slot in range(5000)])
+        assert board_reports.take([report(board(f"c1s{slot}"), 1) for slot in range(100)]) == 100

@@ -11,10 +11,11 @@ from boardwright.errors import ConflictError
 from boardwright.model.api import DeploymentRequest
 from boardwright.model.inventory import Board
 from boardwright.model.location import Location
-from boardwright.server.board_reports import BoardReports
+from boardwright.server.board_reports import CHANGE_EVERY, BoardReports
 from boardwright.server.deployments import Deployments
 from boardwright.server.executor import BOARDS_PER_COMMIT, Executor
 from boardwright.server.facts import Facts, encoded, read_facts
+from boardwright.server.listed import Listed
 from boardwright.server.mirror import Mirror
 from boardwright.server.rollout_watch import RolloutWatch
 from boardwright.state.follow import Follower
@@ -31,7 +32,8 @@ class Bench:
     def __init__(self, folder: Path, inventory: Path | None = None) -> None:
         self.kv = MemoryKV()
         self.mirror = Mirror(folder / "mirror.json")
-        self.board_reports = BoardReports(lambda: 100.0)
+        self.now, self.contested = 100.0, False
+        self.board_reports = BoardReports(lambda: self.now, contested=lambda _board: self.contested)
         self.epoch = 1
         self.fault: Exception | None = None
         self.commits: list[Transaction] = []
@@ -43,7 +45,7 @@ class Bench:
             mirror=self.mirror,
             board_reports=self.board_reports,
             watch=RolloutWatch(self.mirror, self.board_reports, time.monotonic),
-            inventory_file=inventory,
+            listed=Listed(inventory),
         )
 
     def commit(self, transaction: Transaction) -> int:
@@ -103,8 +105,51 @@ class TestBoards:
         known = Board("c1s3", Location("7", "7"), "rp", ("other",))
         bench.kv.commit(Transaction({f"{BOARDS}c1s3": 0}, {f"{BOARDS}c1s3": encoded(known)}))
         boards = bench.round().inventory.boards
-        assert boards["c1s3"] == known
+        assert boards["c1s3"] == msgspec.structs.replace(known, location=Location("1", "3"))
         assert boards["c1s4"].location == Location("1", "4")
+
+    def test_a_listed_board_stays_in_its_place_whatever_it_says(self, tmp_path: Path) -> None:
+        bench = Bench(tmp_path, written(tmp_path, "c1s3"))
+        bench.round()
+        commits = len(bench.commits)
+        for sequence in range(1, 10):
+            liar = Board("c1s3", Location("9", str(sequence)), "lc", ("platform",), server=True)
+            bench.board_reports.take([report(liar, sequence)])
+            assert bench.round().inventory.boards["c1s3"].location == Location("1", "3")
+        assert len(bench.commits) == commits
+
+    def test_a_board_that_says_another_thing_every_time_causes_no_storm_of_commits(self, bench: Bench) -> None:
+        bench.board_reports.take([report(board(), 1)])
+        bench.round()
+        for sequence in range(2, 100):
+            said = Board("c1s3", Location("9", str(sequence)), f"t{sequence}", (f"g{sequence}",))
+            bench.board_reports.take([report(said, sequence)])
+            bench.round()
+        assert len(bench.commits) == 2
+        bench.now += CHANGE_EVERY
+        assert bench.round().inventory.boards["c1s3"].location == Location("9", "99")  # its last word is not lost
+        assert len(bench.commits) == 3
+
+    def test_two_computers_with_one_id_cannot_make_the_plan_swing(self, bench: Bench) -> None:
+        bench.board_reports.take([report(board(), 1)])
+        bench.round()
+        bench.contested = True
+        for sequence in range(2, 100):
+            bench.now += CHANGE_EVERY
+            place = Location(str(sequence % 2), "3")
+            bench.board_reports.take([report(Board("c1s3", place, "lc", ("platform",)), sequence)])
+            bench.round()
+        assert len(bench.commits) == 1
+        bench.contested = False
+        bench.board_reports.take([report(board(), 100)])
+        assert bench.round().inventory.boards["c1s3"].location == Location("1", "3")
+
+    def test_strangers_without_end_are_recorded_up_to_a_bound(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("boardwright.server.executor.MAX_BOARDS", 100)
+        bench.board_reports.take([report(board(f"c7s{slot}"), 1) for slot in range(300)])
+        assert len(bench.round().inventory.boards) == 100
 
     def test_a_broken_inventory_file_does_not_stop_the_active(self, tmp_path: Path) -> None:
         bench = Bench(tmp_path, tmp_path / "missing.toml")

@@ -11,6 +11,7 @@ from boardwright.model.plan import Plan
 from boardwright.model.report import BoardReport
 from boardwright.model.software import Target
 from boardwright.net.multicast import Address
+from boardwright.protocol.budget import BURST, RATE
 from boardwright.protocol.codec import Received, decode, encode_announcement, encode_offers, encode_request
 from boardwright.protocol.messages import MAX_DATAGRAM, Announcement, Holding, Offer
 from boardwright.protocol.offerer import ServerFacts
@@ -34,9 +35,15 @@ class Bench:
         self.holdings = Holdings()
         self.sightings: list[BoardReport] = []
         self.sent: list[tuple[bytes, Address]] = []
+        self.now = 100.0
         facts = ServerFacts("test", "c1s1", Location("1", "1"), "http://api", "http://blobs")
         self.responder = Responder(
-            facts, self.mirror, self.holdings, lambda: 250, lambda seen, _sender: self.sightings.append(seen)
+            facts,
+            self.mirror,
+            self.holdings,
+            lambda: 250,
+            lambda seen, *_: self.sightings.append(seen),
+            lambda: self.now,
         )
 
     def plan(self, *boards: Board) -> None:
@@ -45,10 +52,10 @@ class Bench:
         self.mirror.apply([Change(PLAN, encoded(plan), 1)])
         self.holdings.know([VERSION.record])
 
-    def hear(self, data: bytes) -> list[Offer]:
+    def hear(self, data: bytes, sender: Address = SENDER) -> list[Offer]:
         before = len(self.sent)
-        self.responder.hear(data, SENDER, lambda answer, address: self.sent.append((answer, address)))
-        assert all(address == SENDER for _, address in self.sent[before:])
+        self.responder.hear(data, sender, lambda answer, address: self.sent.append((answer, address)))
+        assert all(address == sender for _, address in self.sent[before:])
         received = (decode(data, "test") for data, _ in self.sent[before:])
         return [one.message for one in received if isinstance(one, Received) and isinstance(one.message, Offer)]
 
@@ -131,3 +138,17 @@ def test_a_thousand_boards_that_ask_at_one_moment_are_answered_without_the_disk(
     begun = time.monotonic()
     assert all(bench.hear(data) for data in requests)
     assert time.monotonic() - begun < 2
+
+
+def test_who_asks_without_end_is_answered_up_to_its_budget_and_the_others_always(bench: Bench) -> None:
+    bench.plan(board())
+    data = encode_request(request(board()))
+    answered = 0
+    for tick in range(20_000):
+        bench.now += 1 / 20_000
+        answered += len(bench.hear(data))
+        if tick % 1000 == 0:
+            assert bench.hear(data, ("127.1.1.4", 5000))
+    assert answered <= BURST + RATE + 1
+    assert bench.responder.dropped["over-budget"] == 20_000 - answered
+    assert bench.responder.last_dropped == SENDER[0]

@@ -3,23 +3,34 @@
 The answer says how new this server's plan is, so that a board that missed the announcement asks within a heartbeat.
 """
 
-from litestar import post
+from typing import Any
+
+from litestar import Request, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import Parameter
 
 from boardwright.model.api import ReportsTaken
 from boardwright.model.report import BoardReport
 from boardwright.server.board_reports import BoardReports
+from boardwright.server.claims import Claims
 from boardwright.server.mirror import Mirror
 
 MAX_BODY = 8 * 1024 * 1024  # a batch of 250 reports with the longest explanations and logs that are kept
 
 
-def routes(board_reports: BoardReports, mirror: Mirror) -> list[HTTPRouteHandler]:
+def routes(board_reports: BoardReports, claims: Claims, mirror: Mirror) -> list[HTTPRouteHandler]:
     @post("/v1/reports", status_code=202, request_max_body_size=MAX_BODY, sync_to_thread=False)
-    def reports(data: list[BoardReport], passed_on: bool = Parameter(query="passed-on", default=False)) -> ReportsTaken:
+    def reports(
+        request: Request[Any, Any, Any],
+        data: list[BoardReport],
+        passed_on: bool = Parameter(query="passed-on", default=False),
+    ) -> ReportsTaken:
         """`passed-on`: another server sent them, so that they are not passed on again."""
         board_reports.take(data, passed_on=passed_on)
+        host = "" if passed_on or request.client is None else request.client.host
+        for report in data:
+            if board_reports.knows(report.board.id):
+                claims.report(report.board, host)
         return ReportsTaken(mirror.state.plan.generation)
 
     return [reports]

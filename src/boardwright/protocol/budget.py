@@ -1,0 +1,71 @@
+"""How much of whom is listened to, so that nobody who shouts drowns the others (sans I/O).
+
+Rules:
+
+* Every source has a bucket of its own: what it sends beyond `RATE` a second, after a burst of `BURST`, is not answered.
+* Sources that were not heard before share one more bucket, so that a flood from invented addresses is bounded, too.
+* Sources that were heard again later are known. Strangers never push a known source out of the table, and it does not
+  need the strangers' bucket: boards that asked before the flood go on being answered in it.
+* Both tables are bounded; the source that was silent the longest makes room.
+"""
+
+from collections import OrderedDict
+
+# A host may stand for many boards (a lab, a proxy for small cards): 1,000 of them power on at one moment and ask twice.
+RATE, BURST = 500.0, 2000.0
+# An answer takes some 20 us of a core, so strangers get a fifth of one. 10,000 boards may power on at one moment.
+STRANGERS_RATE, STRANGERS_BURST = 10_000.0, 10_000.0
+KNOWN_AFTER = 1.0  # seconds from a source's first word; an invented address is seldom used again
+MAX_KNOWN = 16_384  # addresses; more than the boards that a cluster is designed for
+MAX_STRANGERS = 16_384  # one and a half seconds of a flood that uses the whole strangers' bucket
+
+
+class Bucket:
+    """Tokens that come back at `rate` a second, at most `burst` of them."""
+
+    __slots__ = ("_at", "_burst", "_left", "_rate", "since")
+
+    def __init__(self, rate: float, burst: float, now: float) -> None:
+        self._rate, self._burst = rate, burst
+        self._left, self._at = burst, now
+        self.since = now
+
+    def take(self, now: float) -> bool:
+        """Take one token, if there is one."""
+        self._left = min(self._burst, self._left + (now - self._at) * self._rate)
+        self._at = now
+        if self._left < 1.0:
+            return False
+        self._left -= 1.0
+        return True
+
+
+class Budget:
+    """Who may still be answered; `now` is monotonic seconds."""
+
+    def __init__(self, now: float) -> None:
+        self._strangers = Bucket(STRANGERS_RATE, STRANGERS_BURST, now)
+        self._known: OrderedDict[str, Bucket] = OrderedDict()
+        self._new: OrderedDict[str, Bucket] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._known) + len(self._new)
+
+    def admits(self, source: str, now: float) -> bool:
+        """Whether a word of `source` (an address) is to be answered; counts it."""
+        bucket = self._known.get(source)
+        if bucket is not None:
+            self._known.move_to_end(source)
+            return bucket.take(now)
+        bucket = self._new.get(source)
+        if bucket is None:
+            if not self._strangers.take(now):
+                return False
+            bucket = self._new[source] = Bucket(RATE, BURST, now)
+            if len(self._new) > MAX_STRANGERS:
+                self._new.popitem(last=False)
+        elif now - bucket.since >= KNOWN_AFTER:
+            self._known[source] = self._new.pop(source)
+            if len(self._known) > MAX_KNOWN:
+                self._known.popitem(last=False)
+        return bucket.take(now)

@@ -1,0 +1,169 @@
+"""Who says that it is which board, and where: two computers with one id, two boards in one slot, a board elsewhere.
+
+Rules:
+
+* An address or a place that changes is no alarm: boards get new addresses and cards are moved. What tells is that both
+  speak again after the other one: only two that live at the same time do that.
+* One request that comes from several addresses (it has one nonce) is one board with several interfaces.
+* A board of the operator's list that says another place than the list is an alarm at once; the list is believed.
+* While an id is contested, nothing that it says of itself is recorded (``contested``): the plan must not swing.
+* The tables are bounded; what was silent the longest makes room, and what is silent for `FORGET` is forgotten.
+* Alarms lapse by themselves: they are raised again for as long as the cause goes on.
+
+Until certificates say who and where a board is, this is all that can be known: a liar can be seen, not told from the
+one that is lied about.
+"""
+
+import ipaddress
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+
+from boardwright.model.inventory import Board
+from boardwright.model.location import Location
+from boardwright.server.alarms import AlarmKind, Alarms
+
+FORGET = 900.0  # seconds; boards that report to other servers are heard by their requests alone, every 300 s
+RETURNS = 2  # A, B, A, B: who was there before speaks again, both of them
+MAX_KEYS = 20_000  # ids, and slots: as many boards as reports are kept of
+MAX_SPEAKERS = 4  # of one id or slot; two are enough for the alarm
+MAX_NAMES = 8  # addresses of one board with several interfaces
+
+
+class _Speaker:
+    __slots__ = ("last", "names")
+
+    def __init__(self, name: str) -> None:
+        self.names = [name]
+        self.last = 0.0
+
+
+class _Turns:
+    __slots__ = ("mark", "returns", "speakers")
+
+    def __init__(self) -> None:
+        self.speakers: list[_Speaker] = []  # the last one spoke last
+        self.returns = 0
+        self.mark = b""
+
+
+class Turns:
+    """By key, who speaks for it in turn; `now` is monotonic seconds."""
+
+    def __init__(self, max_keys: int = MAX_KEYS) -> None:
+        self._max_keys = max_keys
+        self._keys: OrderedDict[str, _Turns] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def heard(self, key: str, name: str, now: float, mark: bytes = b"") -> tuple[str, ...]:
+        """The speakers of `key` if they alternate, else nothing. What has the same `mark` has one speaker."""
+        turns = self._keys.get(key)
+        if turns is None:
+            turns = self._keys[key] = _Turns()
+            if len(self._keys) > self._max_keys:
+                self._keys.popitem(last=False)
+        self._keys.move_to_end(key)
+        turns.speakers = [one for one in turns.speakers if now - one.last <= FORGET]
+        if len(turns.speakers) < 2:
+            turns.returns = 0
+        speaker = self._speaker(turns, name, mark)
+        speaker.last, turns.mark = now, mark
+        return tuple(one.names[0] for one in turns.speakers) if turns.returns >= RETURNS else ()
+
+    def alternates(self, key: str, now: float) -> bool:
+        """Whether at least two spoke in turn and not long ago."""
+        turns = self._keys.get(key)
+        if turns is None or turns.returns < RETURNS:
+            return False
+        return sum(now - one.last <= FORGET for one in turns.speakers) > 1
+
+    def name_of(self, key: str, name: str) -> str:
+        """The first name of the speaker of `key` that has this one, too; else the name itself."""
+        turns = self._keys.get(key)
+        found = None if turns is None else _named(turns.speakers, name)
+        return name if found is None else found.names[0]
+
+    @staticmethod
+    def _speaker(turns: _Turns, name: str, mark: bytes) -> _Speaker:
+        speakers = turns.speakers
+        if mark and mark == turns.mark and speakers:
+            if name not in speakers[-1].names and len(speakers[-1].names) < MAX_NAMES:
+                speakers[-1].names.append(name)
+            return speakers[-1]
+        speaker = _named(speakers, name)
+        if speaker is None:
+            speaker = _Speaker(name)
+            del speakers[: max(0, len(speakers) + 1 - MAX_SPEAKERS)]
+        else:
+            if speaker is not speakers[-1]:
+                turns.returns += 1
+            speakers.remove(speaker)
+        speakers.append(speaker)
+        return speaker
+
+
+class Claims:
+    """Safe to call from any thread; `listed` answers what place the operator's list says, `clock` monotonic seconds."""
+
+    def __init__(self, clock: Callable[[], float], alarms: Alarms, listed: Callable[[str], Location | None]) -> None:
+        self._clock = clock
+        self._alarms = alarms
+        self._listed = listed
+        self._lock = threading.Lock()
+        self._requests, self._reports = Turns(), Turns()
+        self._places, self._slots = Turns(), Turns()
+
+    def request(self, board: Board, host: str, nonce: bytes) -> None:
+        """A version request came from the address `host`."""
+        with self._lock:
+            self._duplicate(board.id, self._requests.heard(board.id, host, self._clock(), nonce), "is asked for by")
+            self._placed(board, host)
+
+    def report(self, board: Board, host: str) -> None:
+        """A report came; `host` is empty if another server passed it on."""
+        with self._lock:
+            if host and not _loopback(host):  # on loopback every board of the host has the same address
+                host = self._requests.name_of(board.id, host)
+                self._duplicate(board.id, self._reports.heard(board.id, host, self._clock()), "reports from")
+            self._placed(board, host)
+
+    def contested(self, board: str) -> bool:
+        """Whether two computers speak as this board."""
+        now = self._clock()
+        with self._lock:
+            return any(turns.alternates(board, now) for turns in (self._requests, self._reports, self._places))
+
+    def _placed(self, board: Board, host: str) -> None:
+        place, now = str(board.location), self._clock()
+        self._duplicate(board.id, self._places.heard(board.id, place, now), "says that it sits in")
+        boards = self._slots.heard(place, board.id, now)
+        if boards:
+            sentence = f"{len(boards)} boards say that they sit in slot {place}: {_and(boards)}; one of them is wrong"
+            self._alarms.sound(AlarmKind.SLOT_CONFLICT, place, sentence, lasting=False)
+        listed = self._listed(board.id)
+        if listed is not None and listed != board.location:
+            said = f"board {board.id}{f' at {host}' if host else ''} says that it sits in {place}"
+            sentence = f"{said}, but the operator's list says {listed}; the list is believed"
+            self._alarms.sound(AlarmKind.SLOT_CONFLICT, board.id, sentence, lasting=False)
+
+    def _duplicate(self, board: str, speakers: tuple[str, ...], how: str) -> None:
+        if speakers:
+            sentence = f"{len(speakers)} computers say that they are board {board}: it {how} {_and(speakers)} in turn"
+            self._alarms.sound(AlarmKind.DUPLICATE_ID, board, sentence, lasting=False)
+
+
+def _named(speakers: list[_Speaker], name: str) -> _Speaker | None:
+    return next((one for one in speakers if name in one.names), None)
+
+
+def _and(words: tuple[str, ...]) -> str:
+    return f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
