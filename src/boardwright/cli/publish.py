@@ -1,5 +1,6 @@
 """`boardwright publish`: a directory, an archive or an image becomes a version that boards can run."""
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,19 +22,27 @@ TypesOption = Annotated[
 ]
 
 
-def publish(
+def publish(  # noqa: PLR0913 - every argument is one word of the command line
     context: typer.Context,
     path: Annotated[Path, typer.Argument(metavar="PATH|FILE", help="A directory, a tar archive or an image.")],
     group: Annotated[str | None, typer.Option("--group", metavar="G", help="The software group.")] = None,
     version: Annotated[str | None, typer.Option("--version", metavar="V", help="The new version's name.")] = None,
     board_type: TypesOption = None,
+    case_sensitive: Annotated[
+        bool, typer.Option("--case-sensitive", help="Names that differ only in case are meant.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, and send nothing.")] = False,
     operator: OperatorOption = None,
 ) -> None:
     """Make a version of a software group known to the cluster; its own boardwright.toml may name it."""
-    if not path.exists():
-        raise UsageError(f"there is nothing at {path}")
-    options = SoftwareOptions(group=group, version=version, board_types=tuple(board_type) if board_type else None)
+    if not os.path.lexists(path):  # unlike Path.exists, it takes every name
+        raise UsageError(f"there is nothing at {path}", hint="name a directory, a tar archive or an image")
+    options = SoftwareOptions(
+        group=group,
+        version=version,
+        board_types=tuple(board_type) if board_type else None,
+        case_sensitive=case_sensitive or None,
+    )
     with connect(context, operator) as client, tempfile.TemporaryDirectory(prefix="boardwright-publish-") as workdir:
         shipment = pack_for(client, path, options, Path(workdir))
         if dry_run:

@@ -9,8 +9,8 @@ Rules:
 * A blob is verified piece by piece: ``pieces`` holds the SHA-256 digests (32 bytes each) of its pieces of
   ``PIECE_SIZE`` bytes, the last one shorter.
 * The manifest's digest is the SHA-256 of its encoded bytes (JSON, keys sorted), which travel as a blob, too.
-* Paths are relative, normalised POSIX paths without ``..``; ``check_manifest`` refuses everything else before
-  anybody believes a manifest.
+* Paths are relative, normalised POSIX paths without ``..`` and control characters; ``check_manifest`` refuses
+  everything else before anybody believes a manifest. Everything in it has a bound.
 """
 
 import fnmatch
@@ -21,14 +21,27 @@ from collections.abc import Iterable
 import msgspec
 
 from boardwright.errors import MalformedError
+from boardwright.model.words import (
+    check_probes,
+    check_requirement,
+    check_seconds,
+    check_units,
+    check_words,
+    is_board_type,
+)
 
 SCHEMA = 1
 PIECE_SIZE = 1024 * 1024  # 256 KiB pieces measured slower for the cost per piece, larger ones waste on failover
 RANGE_SIZE = 8 * PIECE_SIZE  # the most that one request may ask for; admission and caps count per range
-MAX_MANIFEST_BYTES = 256 * 1024 * 1024  # a million files of ~200 bytes
+MAX_ENTRIES = 300_000  # files and directories of a version; a board's root file system has 20,000 to 150,000
+MAX_MANIFEST_BYTES = 64 * 1024 * 1024  # as many entries of ~200 bytes; a board has to hold it in memory
+MAX_FILE_BYTES = 256 * 1024**3  # of all files together; what a board's disk could hold
+MAX_VALUES = 8 * MAX_ENTRIES  # commas and braces: a file has six fields, and names may hold some
+MAX_DEPTH = 128  # directories above a file; the deepest trees of build tools have some 40
 MAX_NAME = 128
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,127}")
 _HEX = re.compile(r"[0-9a-f]{64}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # would steer the terminal of who reads a list of files
 
 
 class BlobRef(msgspec.Struct, frozen=True):
@@ -164,9 +177,13 @@ def decode_manifest(data: bytes) -> Manifest:
     """Decode and check; raises MalformedError with the field and the value."""
     if len(data) > MAX_MANIFEST_BYTES:
         raise MalformedError(f"manifest of {len(data)} bytes is larger than {MAX_MANIFEST_BYTES}")
+    # Objects in memory are several times larger than their JSON, so they are counted before they are made.
+    values = data.count(b",") + data.count(b"{")
+    if values > MAX_VALUES:
+        raise MalformedError(f"manifest of {values} values has more than {MAX_VALUES}")
     try:
         manifest = _decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedError("manifest is not of the documented form") from error
     check_manifest(manifest)
     return manifest
@@ -176,8 +193,8 @@ def check_name(field: str, value: str) -> None:
     """Raise MalformedError unless `value` can name a group, version or board."""
     if not _NAME.fullmatch(value):
         raise MalformedError(
-            f"{field} {value!r} is not a name: letters, digits and . _ + ~ -, beginning with a letter or digit, "
-            f"at most {MAX_NAME} characters"
+            f"{field} {value[: 2 * MAX_NAME]!r} is not a name: letters, digits and . _ + ~ -, "
+            f"beginning with a letter or digit, at most {MAX_NAME} characters"
         )
 
 
@@ -187,7 +204,25 @@ def check_manifest(manifest: Manifest) -> None:
         raise MalformedError(f"manifest has schema {manifest.schema}, this release reads {SCHEMA}")
     check_name("group", manifest.group)
     check_name("version", manifest.version)
+    _check_words(manifest)
+    _check_amounts(manifest)
     _check_blobs(manifest.blobs)
+    _check_files(manifest)
+    _check_spans(manifest)
+    if manifest.kind not in ("tree", "image"):
+        raise MalformedError(f"kind {manifest.kind[:80]!r} is neither tree nor image")
+    if manifest.kind == "image" and len(manifest.files) != 1:
+        raise MalformedError(f"an image has one file, not {len(manifest.files)}")
+
+
+def _check_amounts(manifest: Manifest) -> None:
+    if len(manifest.files) + len(manifest.directories) > MAX_ENTRIES:
+        raise MalformedError(f"manifest has more than {MAX_ENTRIES} files")
+    if sum(entry.size for entry in manifest.files) > MAX_FILE_BYTES or manifest.size > MAX_FILE_BYTES:
+        raise MalformedError(f"the manifest's files have more than {MAX_FILE_BYTES} bytes")
+
+
+def _check_files(manifest: Manifest) -> None:
     directories = {entry.path for entry in manifest.directories}
     seen: set[str] = set()
     links = {entry.path for entry in manifest.files if entry.link is not None}
@@ -205,10 +240,6 @@ def check_manifest(manifest: Manifest) -> None:
                 raise MalformedError(f"path {entry.path!r} leads through the link {parent!r}")
             if parent in seen and parent not in directories:
                 raise MalformedError(f"path {entry.path!r} lies below the file {parent!r}")
-    if manifest.kind not in ("tree", "image"):
-        raise MalformedError(f"kind {manifest.kind!r} is neither tree nor image")
-    if manifest.kind == "image" and len(manifest.files) != 1:
-        raise MalformedError(f"an image has one file, not {len(manifest.files)}")
 
 
 def check_path(path: str) -> None:
@@ -218,20 +249,26 @@ def check_path(path: str) -> None:
         raise MalformedError(f"path {path[:200]!r} is not a relative path of at most 4096 bytes")
     if any(part in ("", ".", "..") or len(part.encode(errors="replace")) > 255 for part in parts):
         raise MalformedError(f"path {path[:200]!r} is not normalised or leaves its tree")
+    if len(parts) > MAX_DEPTH:
+        raise MalformedError(f"path {path[:200]!r} lies below more than {MAX_DEPTH} directories")
+    if _CONTROL.search(path):
+        raise MalformedError(f"path {path[:200]!r} has control characters")
 
 
 def check_link(path: str, target: str) -> None:
     """Raise MalformedError if the symbolic link at `path` is absolute or leaves the tree."""
     depth = path.count("/")
-    if not target or target.startswith("/") or "\0" in target or len(target) > 4095:
-        raise MalformedError(f"link {path!r} -> {target[:200]!r} is absolute or empty")
+    if not target or target.startswith("/") or len(target.encode(errors="replace")) > 4095:
+        raise MalformedError(f"link {path[:200]!r} -> {target[:200]!r} is absolute, empty or longer than 4095 bytes")
+    if _CONTROL.search(target):
+        raise MalformedError(f"link {path[:200]!r} -> {target[:200]!r} has control characters")
     for part in target.split("/"):
         if part == "..":
             depth -= 1
         elif part not in ("", "."):
             depth += 1
         if depth < 0:
-            raise MalformedError(f"link {path!r} -> {target!r} leaves the tree")
+            raise MalformedError(f"link {path[:200]!r} -> {target[:200]!r} leaves the tree")
 
 
 def _parents(path: str) -> Iterable[str]:
@@ -239,6 +276,42 @@ def _parents(path: str) -> Iterable[str]:
     while cut >= 0:
         yield path[:cut]
         cut = path.find("/", cut + 1)
+
+
+def _check_words(manifest: Manifest) -> None:
+    """What is neither a file nor a blob: board types, requirements, how to install and to probe."""
+    install, health = manifest.install, manifest.health
+    check_words("board types", manifest.board_types)
+    check_words("requirements", tuple(manifest.requires))
+    for board_type in manifest.board_types:
+        if not is_board_type(board_type):
+            raise MalformedError(f"board type {board_type[:80]!r} is not a glob of a board type")
+    for group, requirement in manifest.requires.items():
+        check_name("required group", group)
+        check_requirement(group, requirement)
+    check_name("installer", install.installer)
+    check_words("hooks", (*install.before, *install.after))
+    for hook in (*install.before, *install.after):
+        check_path(hook)
+    check_units(install.restart)
+    check_seconds("hook_timeout", install.hook_timeout)
+    if health is not None:
+        check_words("health command", health.command)
+        check_seconds("health timeout", health.timeout)
+        check_probes(health.http, health.tcp)
+
+
+def _check_spans(manifest: Manifest) -> None:
+    """Files share a span of a blob, or have spans of their own: else their bytes cannot be what the digests say."""
+    spans: dict[tuple[int, int, int], str] = {}
+    for entry in manifest.files:
+        if entry.blob >= 0 and spans.setdefault((entry.blob, entry.offset, entry.size), entry.sha256) != entry.sha256:
+            raise MalformedError(f"file {entry.path!r} has the bytes of another file, but not its digest")
+    blob, end = -1, 0
+    for number, offset, size in sorted(spans):
+        if number == blob and offset < end:
+            raise MalformedError(f"blob {manifest.blobs[number].sha256} has overlapping files at byte {offset}")
+        blob, end = number, offset + size
 
 
 def _check_blobs(blobs: tuple[BlobRef, ...]) -> None:
@@ -264,6 +337,8 @@ def _check_file(entry: FileEntry, blobs: tuple[BlobRef, ...]) -> None:
     if not _HEX.fullmatch(entry.sha256):
         raise MalformedError(f"file {entry.path!r} has the digest {entry.sha256[:80]!r}, 64 hex digits are needed")
     if entry.size == 0:
+        if entry.blob != -1 or entry.offset:
+            raise MalformedError(f"file {entry.path!r} is empty and names blob {entry.blob} at {entry.offset}")
         return
     if not 0 <= entry.blob < len(blobs):
         raise MalformedError(f"file {entry.path!r} names blob {entry.blob} of {len(blobs)}")

@@ -8,7 +8,6 @@ Rules:
 """
 
 import difflib
-import re
 import tomllib
 from collections.abc import Iterable
 from typing import Any, TypeVar
@@ -18,15 +17,12 @@ import msgspec
 from boardwright.errors import MalformedError, UsageError
 from boardwright.model.requirement import parse_requirement
 from boardwright.model.software import HealthSpec, InstallSpec, check_path
+from boardwright.model.words import MAX_SECONDS, is_board_type, is_tcp, is_url
 
 FILE_NAME = "boardwright.toml"
 MAX_FILE = 1024 * 1024  # bytes; a description of a version is a page
 _T = TypeVar("_T", bound=msgspec.Struct)
 _HEALTH_KINDS = ("command", "http", "tcp")
-_TYPE = re.compile(r"[A-Za-z0-9._+~*?\[\]!-]{1,128}")  # the characters of a name, and those of a glob
-_URL = re.compile(r"https?://[^/\s]+\S*")
-_TCP = re.compile(r"\S+:\d{1,5}")
-MAX_SECONDS = 3600.0  # of a hook or a health check; longer means that nobody is waiting for it
 
 
 class SoftwareOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +34,7 @@ class SoftwareOptions(msgspec.Struct, frozen=True, kw_only=True):
     requires: dict[str, str] | None = None
     install: InstallSpec | None = None
     health: HealthSpec | None = None
+    case_sensitive: bool | None = None
 
     def over(self, other: "SoftwareOptions") -> "SoftwareOptions":
         """These options, and where they say nothing, the other ones."""
@@ -50,6 +47,7 @@ class _Software(msgspec.Struct, frozen=True, kw_only=True):
     version: str | None = None
     board_types: tuple[str, ...] | None = None
     requires: dict[str, str] | None = None
+    case_sensitive: bool | None = None
 
 
 _TABLES = ("software", "install", "health")
@@ -57,6 +55,7 @@ _KINDS: dict[Any, str] = {
     str: "text, write it in quotes",
     str | None: "text, write it in quotes",
     float: "a number of seconds",
+    bool | None: "true or false, without quotes",
     tuple[str, ...]: 'a list of texts, write ["a", "b"]',
     tuple[str, ...] | None: 'a list of texts, write ["a", "b"]',
     dict[str, str] | None: 'a table of requirements, write { platform = ">= 3" }',
@@ -69,7 +68,7 @@ def read_options(name: str, data: bytes) -> SoftwareOptions:
         raise UsageError(f"{name} has {len(data)} bytes, more than {MAX_FILE}")
     try:
         tables = tomllib.loads(data.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{name} is not TOML: {error}") from error
     for table, content in tables.items():
         if table not in _TABLES and isinstance(content, dict):
@@ -92,13 +91,14 @@ def read_options(name: str, data: bytes) -> SoftwareOptions:
         requires=software.requires,
         install=install,
         health=health,
+        case_sensitive=software.case_sensitive,
     )
 
 
 def check_board_types(name: str, board_types: Iterable[str]) -> None:
     """Raise UsageError for a glob that no board type could match or that cannot name a variant."""
     for board_type in board_types:
-        if not _TYPE.fullmatch(board_type):
+        if not is_board_type(board_type):
             raise UsageError(
                 f"{name}: board type {board_type[:200]!r} is not a glob of a board type",
                 hint="letters, digits and . _ + ~ - with * ? [ ] where anything fits, e.g. lc-*; repeat it for more",
@@ -141,11 +141,11 @@ def _check_health(name: str, health: HealthSpec) -> None:
             raise UsageError(
                 f"{name}: [health] command: {error}", hint="write its path in the version, e.g. bin/check"
             ) from error
-    if health.http and not _URL.fullmatch(health.http):
+    if health.http and not is_url(health.http):
         raise UsageError(
             f"{name}: [health] {_shown('http', health.http)} is not a URL", hint='e.g. "http://127.0.0.1/up"'
         )
-    if health.tcp and not _TCP.fullmatch(health.tcp):
+    if health.tcp and not is_tcp(health.tcp):
         raise UsageError(f"{name}: [health] {_shown('tcp', health.tcp)} is not host:port", hint='e.g. "127.0.0.1:179"')
 
 

@@ -18,8 +18,9 @@ from pathlib import Path
 
 import msgspec
 
-from boardwright.errors import MalformedError, UsageError
+from boardwright.errors import FailedError, MalformedError, UsageError
 from boardwright.model.software import (
+    MAX_MANIFEST_BYTES,
     PIECE_SIZE,
     SCHEMA,
     BlobRef,
@@ -29,9 +30,10 @@ from boardwright.model.software import (
     Manifest,
     check_manifest,
     digest_of,
+    encode_manifest,
 )
 from boardwright.transfer.archive import is_archive, read_archive
-from boardwright.transfer.contents import Contents, Entry, read_directory, read_image
+from boardwright.transfer.contents import Contents, Entry, read_directory, read_image, unreadable
 from boardwright.transfer.options import SoftwareOptions, check_board_types, read_options
 
 SMALL = 256 * 1024  # bytes; below, the cost of a request and an fsync is more than that of the bytes
@@ -69,9 +71,18 @@ def pack(path: Path, options: SoftwareOptions, *, workdir: Path, base: Sequence[
     """Make a version of what lies at `path`; `workdir` is an empty directory for packs and spooled files.
 
     `options` win over the version's own description. Raises UsageError with path, field and value for what is
-    wrong with the input, OSError if the work directory cannot be written.
+    wrong with the input, FailedError if the work directory cannot be written.
     """
     check_board_types("--board-type", options.board_types or ())
+    try:
+        return _pack(path, options, workdir, base)
+    except OSError as error:
+        raise FailedError(
+            f"{path} cannot be packed in {workdir}", hint="free some space there, or name another place by TMPDIR"
+        ) from error
+
+
+def _pack(path: Path, options: SoftwareOptions, workdir: Path, base: Sequence[Manifest]) -> Packed:
     contents = _read(path, workdir)
     if all(entry.directory for entry in contents.entries.values()):
         raise UsageError(
@@ -79,6 +90,7 @@ def pack(path: Path, options: SoftwareOptions, *, workdir: Path, base: Sequence[
         )
     if contents.description is not None:
         options = options.over(read_options(f"boardwright.toml of {path}", contents.description))
+    contents.check_names(case_sensitive=bool(options.case_sensitive))
     group, version = _named("group", options.group, path), _named("version", options.version, path)
     files, blobs, sources = _Packer(contents, workdir).pack(base)
     manifest = Manifest(
@@ -99,20 +111,24 @@ def pack(path: Path, options: SoftwareOptions, *, workdir: Path, base: Sequence[
     try:
         check_manifest(manifest)
     except MalformedError as error:
-        raise UsageError(f"{path} is no version: {error}") from error
+        raise UsageError(f"{path} is no version: {error}", hint="correct that and publish again") from error
+    if len(encode_manifest(manifest)) > MAX_MANIFEST_BYTES:
+        raise UsageError(f"{path} has too many files with long names for one version", hint="split the version")
     _check_programs(manifest, path)
     return Packed(manifest, sources)
 
 
 def _read(path: Path, workdir: Path) -> Contents:
-    if path.is_dir():
-        return read_directory(path)
-    if not path.is_file():
-        raise UsageError(f"{path} is neither a directory nor a file")
     try:
+        if path.is_dir():
+            return read_directory(path)
+        if not path.is_file():
+            raise UsageError(
+                f"{path} is neither a directory nor a file", hint="name a directory, a tar archive or an image"
+            )
         archive = is_archive(path)
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+        raise unreadable(path, error) from error
     if not archive and path.name.lower().endswith(ARCHIVE_NAMES):
         raise UsageError(
             f"{path} is named like a tar archive, but is none that can be read",
@@ -179,7 +195,7 @@ class _Packer:
                     pieces += hashlib.sha256(buffer[:count]).digest()
                     size += count
         except OSError as error:
-            raise UsageError(f"{_source(entry)} cannot be read: {error.strerror}") from error
+            raise unreadable(_source(entry), error) from error
         if size != entry.size:
             raise self._changed(entry)
         return BlobRef(whole.hexdigest(), size, bytes(pieces))
@@ -244,13 +260,16 @@ class _Packer:
             finally:
                 os.close(fd)
         except OSError as error:
-            raise UsageError(f"{_source(entry)} cannot be read: {error.strerror}") from error
+            raise unreadable(_source(entry), error) from error
         if len(data) != entry.size:
             raise self._changed(entry)
         return data
 
     def _changed(self, entry: Entry) -> UsageError:
-        return UsageError(f"{self._contents.name}: {entry.path!r} changed while it was read")
+        return UsageError(
+            f"{self._contents.name}: {entry.path[:200]!r} changed while it was read",
+            hint="publish again when nobody writes to it",
+        )
 
 
 def _source(entry: Entry) -> Path:

@@ -15,6 +15,7 @@ from boardwright.model.api import BoardList, ServerList, SoftwareList
 from boardwright.model.report import BoardReport, DeploymentState, Explanation
 from boardwright.model.software import PIECE_SIZE, RANGE_SIZE, HealthSpec, InstallSpec, Manifest
 from boardwright.protocol.messages import MAX_DATAGRAM, Announcement, GroupOffer, GroupQuery, Holding, Offer, Request
+from boardwright.transfer.options import SoftwareOptions
 
 ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"
@@ -71,7 +72,7 @@ class TestExamplesOfConfiguration:
 
     def test_a_version_s_description_has_the_fields_of_the_manifest(self) -> None:
         tables = tomllib.loads(fenced(DOCS / "configuration.md", "toml")[3])
-        assert set(tables["software"]) <= set(Manifest.__struct_fields__)
+        assert set(tables["software"]) <= set(SoftwareOptions.__struct_fields__)
         assert set(tables["install"]) == set(InstallSpec.__struct_fields__)
         msgspec.convert(tables["install"], InstallSpec)
         msgspec.convert(tables["health"], HealthSpec)

@@ -142,9 +142,10 @@ class TestWhatComesOut:
             ("two", files[0].sha256),
         ]
 
-    def test_the_later_of_two_members_of_one_name_counts(self, packed: Pack, tmp_path: Path) -> None:
+    def test_two_members_of_one_name_are_refused(self, packed: Pack, tmp_path: Path) -> None:
         archive = archive_with(tmp_path / "a.tar", ("f", b"old"), ("./f", b"new"))
-        assert [entry.sha256 for entry in packed(archive).manifest.files] == [digest_of(b"new")]
+        with pytest.raises(UsageError, match=r"a\.tar: 'f' stands in it twice"):
+            packed(archive)
 
 
 class TestTheVersionsOwnWords:
