@@ -100,7 +100,10 @@ def _counted(parts: ApiParts) -> list[Counted]:
         Counted("versions_published", "Versions of the catalog", lambda: len(mirror.state.catalog)),
         Counted("load_ratio", "Used share of the admission bound", lambda: blobs.load / 1000),
         Counted("blob_bytes", "Bytes of granted ranges", lambda: blobs.bytes_served, grows=True),
-        Counted("blob_refusals", "Ranges refused for want of a slot", lambda: blobs.refused, grows=True),
+        Counted("blob_far_bytes", "Those that left the chassis", lambda: blobs.bytes_far, grows=True),
+        Counted("blob_refusals", "Ranges refused", lambda: dict(blobs.refused), label="reason", grows=True),
+        Counted("blob_waits", "Ranges that waited for a cap", lambda: blobs.waited, grows=True),
+        Counted("blob_waiting", "Ranges that wait for a cap now", lambda: blobs.waiting),
         Counted("datagrams", "Datagrams taken", lambda: dict(responder.received), label="kind", grows=True),
         Counted("datagrams_dropped", "Datagrams dropped", lambda: dict(responder.dropped), label="reason", grows=True),
         Counted(

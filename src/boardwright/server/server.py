@@ -33,6 +33,7 @@ from boardwright.server.claims import Claims
 from boardwright.server.courier import Courier
 from boardwright.server.damage import Damage
 from boardwright.server.deployments import Deployments
+from boardwright.server.distance import leaves_chassis
 from boardwright.server.executor import Executor
 from boardwright.server.flood_watch import EVERY, FloodWatch
 from boardwright.server.holdings import Holdings
@@ -57,6 +58,7 @@ from boardwright.state.engine import open_kv
 from boardwright.state.follow import Follower
 from boardwright.state.lease import Held
 from boardwright.state.records import CatalogRecord, ServerRecord
+from boardwright.transfer.caps import Caps
 from boardwright.transfer.listen import Listener
 from boardwright.transfer.serve import BlobService
 from boardwright.transfer.store import BlobStore
@@ -78,8 +80,13 @@ class Server:
         self._threads: list[threading.Thread] = []
         self._active_since = time.monotonic()
         self._store = BlobStore(settings.data_dir / "store")
-        self._blobs = BlobService(self._store, settings.admission)
         self._mirror = Mirror(settings.data_dir / "mirror.json")
+        self._blobs = BlobService(
+            self._store,
+            settings.admission,
+            caps=Caps(settings.per_board, settings.total, settings.inter_chassis),
+            is_far=leaves_chassis(self._mirror, settings.location),
+        )
         self._holdings = Holdings()
         self._holdings.know(self._mirror.state.catalog.values())
         self._alarms = Alarms(settings.id, time.monotonic)

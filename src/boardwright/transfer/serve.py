@@ -7,25 +7,32 @@ Rules:
   (206 may be, RFC 9110 section 15.3.7). A plain GET is granted whole, so that curl works.
 * Every grant needs a slot (see ``admission``) of the client, which is named by the ``Boardwright-Board`` header,
   else by its address; without one the answer is 503 with Retry-After.
+* Caps are kept per granted range, too: a range waits for its turn (see ``caps``) for at most a second and may be
+  granted in part. Under a cap a whole blob is sent at once only if it is no longer than a range.
 * A blob never changes: its ETag is its digest and it may be cached for ever.
 * Runs in one event loop; the counters are read from there.
 """
 
 import re
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
 from boardwright.model.software import RANGE_SIZE
 from boardwright.transfer.admission import LAPSE, Admission
+from boardwright.transfer.caps import Caps
+from boardwright.transfer.gate import Gate
 from boardwright.transfer.ranges import Span, Unsatisfiable, parse_range
 from boardwright.transfer.store import BlobStore
 
 CLIENT_HEADER = "boardwright-board"
 RETRY_AFTER = "1"  # seconds; a slot lapses after about three, and whoever waits has other servers to ask
+SLOTS, CAPS = "slots", "caps"  # why a range was refused
 _PATH = re.compile(r"/v1/blobs/([0-9a-f]{64})")
 _MAX_CLIENT = 128  # characters of a client's name that are kept
 Headers = list[tuple[str, str]]
+_LATER: Headers = [("retry-after", RETRY_AFTER)]
 
 
 class RsgiHeaders(Protocol):
@@ -55,7 +62,10 @@ class RsgiProtocol(Protocol):
 
 
 class BlobService:
-    """Serves the complete blobs of `store` for which `holds` is true (default: all)."""
+    """Serves the complete blobs of `store` for which `holds` is true (default: all).
+
+    `is_far` answers whether what a client gets leaves this server's chassis (default: nothing does).
+    """
 
     def __init__(
         self,
@@ -63,14 +73,19 @@ class BlobService:
         admission: int,
         *,
         holds: Callable[[str], bool] | None = None,
+        caps: Caps = Caps(),
+        is_far: Callable[[str], bool] | None = None,
         lapse: float = LAPSE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._holds = holds
-        self._admission = Admission(admission, lapse=lapse, clock=clock)
+        self._admission = Admission(caps.bound(admission), lapse=lapse, clock=clock)
+        self._gate = Gate(caps, clock)
+        self._is_far = is_far or (lambda client: False)
         self.bytes_served = 0
-        self.refused = 0
+        self.bytes_far = 0
+        self.refused: Counter[str] = Counter({SLOTS: 0, CAPS: 0})
 
     @property
     def load(self) -> int:
@@ -82,6 +97,16 @@ class BlobService:
         """Who holds a slot now."""
         return self._admission.clients
 
+    @property
+    def waited(self) -> int:
+        """Ranges that had to wait for a cap, ever."""
+        return self._gate.waited
+
+    @property
+    def waiting(self) -> int:
+        """Ranges that wait for a cap now."""
+        return self._gate.waiting
+
     async def __rsgi__(self, scope: RsgiScope, protocol: RsgiProtocol) -> None:
         match = _PATH.fullmatch(scope.path)
         if match is None:
@@ -89,9 +114,9 @@ class BlobService:
         elif scope.method not in ("GET", "HEAD"):
             _say(protocol, 405, f"{scope.method} is not for blobs", [("allow", "GET, HEAD")])
         else:
-            self._answer(match[1], scope, protocol)
+            await self._answer(match[1], scope, protocol)
 
-    def _answer(self, sha256: str, scope: RsgiScope, protocol: RsgiProtocol) -> None:
+    async def _answer(self, sha256: str, scope: RsgiScope, protocol: RsgiProtocol) -> None:
         size = None if self._holds is not None and not self._holds(sha256) else self._store.size(sha256)
         if size is None:
             _say(protocol, 404, f"no blob {sha256} here")
@@ -113,22 +138,43 @@ class BlobService:
             _say(protocol, 416, f"blob {sha256} has {size} bytes", [("content-range", f"bytes */{size}")])
         elif scope.method == "HEAD":
             protocol.response_empty(200, [*headers, ("content-length", str(size))])
-        elif not self._admission.admit(_client(scope)):
-            self.refused += 1
-            _say(protocol, 503, "all slots are taken, ask the next server", [("retry-after", RETRY_AFTER)])
+        elif not self._admission.admit(client := _client(scope)):
+            self._refuse(SLOTS, protocol)
         else:
-            self._grant(sha256, size, span, headers, protocol)
+            await self._grant(sha256, size, span, client, headers, protocol)
 
-    def _grant(self, sha256: str, size: int, span: Span | None, headers: Headers, protocol: RsgiProtocol) -> None:
-        file = str(self._store.path(sha256))
+    async def _grant(
+        self, sha256: str, size: int, span: Span | None, client: str, headers: Headers, protocol: RsgiProtocol
+    ) -> None:
+        start, end = span or (0, size)
+        far = self._is_far(client)
         if span is None:
-            self.bytes_served += size
-            protocol.response_file(200, [*headers, ("content-length", str(size))], file)
-            return
-        start, end = span
+            if self._gate.capped and size > RANGE_SIZE:
+                self.refused[CAPS] += 1
+                _say(protocol, 429, f"this server keeps caps: ask for ranges of at most {RANGE_SIZE} bytes", _LATER)
+                return
+            self._gate.owe(client, far, size)
+        elif self._gate.capped:
+            granted = await self._gate.enter(client, far, end - start)
+            if not granted:
+                self._refuse(CAPS, protocol)
+                return
+            end = start + granted
+            if self._store.size(sha256) is None:
+                _say(protocol, 404, f"no blob {sha256} here")  # it was removed meanwhile
+                return
         self.bytes_served += end - start
-        headers += [("content-range", f"bytes {start}-{end - 1}/{size}"), ("content-length", str(end - start))]
-        protocol.response_file_range(206, headers, file, start, end)
+        self.bytes_far += (end - start) * far
+        file, headers = str(self._store.path(sha256)), [*headers, ("content-length", str(end - start))]
+        if span is None:
+            protocol.response_file(200, headers, file)
+        else:
+            headers.append(("content-range", f"bytes {start}-{end - 1}/{size}"))
+            protocol.response_file_range(206, headers, file, start, end)
+
+    def _refuse(self, reason: str, protocol: RsgiProtocol) -> None:
+        self.refused[reason] += 1
+        _say(protocol, 503, f"all {reason} are taken, ask the next server", _LATER)
 
 
 def _client(scope: RsgiScope) -> str:

@@ -4,8 +4,9 @@ Rules:
 
 * Everybody who fetches uses the **same** best source: nearness matters, so work is not spread over tiers.
 * A source that fails is left with its reason, put to the end of the ranking and not asked again before its back-off
-  is over; one that sent wrong bytes or lacks the blob is not asked again at all. A full server (429, 503) is left
-  for as long as it says.
+  is over; one that sent wrong bytes or lacks the blob is not asked again at all.
+* A full server (429, 503) is left for as long as it says and keeps its rank: load is over sooner than a long download,
+  and nearness is not. Being sent away again and again counts as one failover.
 * Sources may join at any time; hearing a source again ends its back-off, for it lives.
 * Of several workers that saw the same source fail, the first leaves it; for the others it is left already.
 """
@@ -81,6 +82,7 @@ class _Ranked:
         self.ready_at: float | None = 0.0  # None: never again
         self.failures = 0
         self.left: LeftSource | None = None
+        self.was_busy = False
 
 
 class SourceList:
@@ -116,7 +118,7 @@ class SourceList:
         return None
 
     def leave(self, source: FetchSource, error: SourceError) -> bool:
-        """Put `source` to the end with its reason; False if it was left already."""
+        """Leave `source` with its reason; False if it was left already, or is full as it was before."""
         now = self._clock()
         with self._lock:
             entry = next((entry for entry in self._ranked if entry.source is source), None)
@@ -130,9 +132,11 @@ class SourceList:
             else:
                 entry.ready_at = now + min(FIRST_BACKOFF * 2**entry.failures, MAX_BACKOFF)
                 entry.failures += 1
-            self._ranked.remove(entry)
-            self._ranked.append(entry)
-            return True
+            if not error.busy:
+                self._ranked.remove(entry)
+                self._ranked.append(entry)
+            known, entry.was_busy = entry.was_busy, error.busy or entry.was_busy
+            return not (error.busy and known)
 
     def worked(self, source: FetchSource) -> None:
         """`source` gave a verified piece: its next back-off begins small again."""

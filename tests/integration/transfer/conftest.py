@@ -5,7 +5,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
@@ -20,8 +20,8 @@ from tests.unit.transfer.blobs import blob_of, some_bytes
 class RunningService:
     """A blob service on a port of its own, in a loop of its own thread."""
 
-    def __init__(self, store: BlobStore, admission: int, locks: Path) -> None:
-        self.service = BlobService(store, admission)
+    def __init__(self, store: BlobStore, admission: int, locks: Path, **options: Any) -> None:
+        self.service = BlobService(store, admission, **options)
         self._listener = Listener(self.service, ("127.0.0.1", 0), "rsgi", locks)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)

@@ -2,6 +2,7 @@
 
 import http.client
 from collections.abc import Iterator
+from typing import Self
 
 import pytest
 
@@ -22,12 +23,17 @@ class Client:
         response = self.connection.getresponse()
         return response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.connection.close()
+
 
 @pytest.fixture
 def client(service: RunningService, blob: BlobRef) -> Iterator[Client]:
-    client = Client(service, blob)
-    yield client
-    client.connection.close()
+    with Client(service, blob) as client:
+        yield client
 
 
 def test_m7_a_plain_get_sends_the_whole_blob(client: Client, blob: BlobRef, data: bytes) -> None:
@@ -109,7 +115,7 @@ def test_a_full_server_says_so_and_when_to_come_back(client: Client, service: Ru
     assert headers["retry-after"] == "1"
     assert client.ask("HEAD", Boardwright_Board="c1s3")[0] == 200
     assert service.service.load == 1000
-    assert service.service.refused == 1
+    assert service.service.refused["slots"] == 1
     assert service.service.clients == ("c1s2", "c1s1")
 
 
