@@ -6,26 +6,33 @@ Rules:
   service that was just restarted needs its time.
 * A command is a program of the version (relative to it, run in it); a bare word that is no file of the version is
   looked up in PATH, and an absolute path is the board's own program.
-* Healthy is: exit code 0; a 2xx status (redirects are not followed); a connection.
+* Healthy is: exit code 0; a 2xx status (redirects are not followed, the body is not read); a connection.
+* HTTPS certificates are not verified: the probe asks whether the board's own service is up, not who it is (as the
+  kubelet does).
 * Whatever goes wrong is a reason, never an exception.
 """
 
+import contextlib
+import errno
+import http.client
 import os
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
 
 import msgspec
-import urllib3
 
-from boardwright.agent.commands import run_command
+from boardwright.agent.commands import plain, run_command
 from boardwright.errors import MalformedError
 from boardwright.model.software import HealthSpec, check_path
 
 _PAUSE = 0.2  # seconds between tries: quick enough for a deployment of seconds, not a busy loop
 _TRY = 3.0  # seconds for one try at most, so that one that hangs leaves time for others
+_WORDS = 200  # characters of what a service said that is no HTTP
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -80,13 +87,62 @@ def _until(deadline: float, stop: threading.Event, probe: Callable[[float], str]
 
 def _http(url: str, timeout: float) -> str:
     try:
-        with urllib3.PoolManager(retries=False) as pool:
-            answer = pool.request("GET", url, timeout=timeout, redirect=False, preload_content=False)
-            status = answer.status
-            answer.close()
-    except (urllib3.exceptions.HTTPError, ValueError, OSError) as error:
+        status = _status(url, timeout)
+    except (http.client.HTTPException, ValueError, OSError) as error:
         return f"health check {url} failed: {_short(error)}"
     return "" if 200 <= status < 300 else f"health check {url} answered {status}"
+
+
+def _status(url: str, timeout: float) -> int:
+    """The status that a GET is answered with, within `timeout` seconds for everything; raises OSError, HTTPException.
+
+    Time-outs of sockets count from byte to byte, so a server that sends one a second could hold a client for hours:
+    a timer shuts the connection down.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https"):
+        raise ValueError(f"{parts.scheme or 'nothing'} is neither http nor https")
+    secure, host = parts.scheme == "https", parts.hostname or ""
+    port = parts.port or (443 if secure else 80)
+    ended = threading.Event()
+    with socket.create_connection((host, port), timeout) as connection:
+        with connection.dup() as guard:  # the same connection under a number that wrapping does not take away
+
+            def end() -> None:
+                ended.set()
+                try:
+                    guard.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass  # it is over already
+
+            timer = threading.Timer(timeout, end)
+            timer.start()
+            try:
+                status = _asked(connection, host, parts, secure)
+            except (OSError, http.client.HTTPException):
+                if not ended.is_set():
+                    raise
+            finally:
+                timer.cancel()
+                timer.join()
+            if ended.is_set():  # what was cut off may look like a whole answer
+                raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+            return status
+
+
+def _asked(connection: socket.socket, host: str, parts: SplitResult, secure: bool) -> int:
+    if secure:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        connection = context.wrap_socket(connection, server_hostname=host)
+    client = http.client.HTTPConnection(parts.netloc.rpartition("@")[2])
+    client.sock = connection
+    with contextlib.closing(client):
+        path = parts.path or "/"
+        client.request("GET", f"{path}?{parts.query}" if parts.query else path, headers={"Connection": "close"})
+        with client.getresponse() as answer:
+            return answer.status
 
 
 def _tcp(address: str, timeout: float) -> str:
@@ -99,10 +155,8 @@ def _tcp(address: str, timeout: float) -> str:
 
 
 def _short(error: BaseException) -> str:
-    """The innermost cause in a few words; urllib3 wraps the system's error several times."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.errno:
-            return os.strerror(cause.errno)
-        cause = getattr(cause, "reason", None) if isinstance(getattr(cause, "reason", None), BaseException) else None
-    return str(error)
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {error.reason or error}"
+    if isinstance(error, OSError) and error.errno and not isinstance(error, socket.gaierror):
+        return os.strerror(error.errno)
+    return plain(" ".join(str(error).split()))[:_WORDS] or type(error).__name__

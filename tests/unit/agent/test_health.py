@@ -1,9 +1,12 @@
 """Health checks: exit code, HTTP, TCP, each with its deadline."""
 
+import contextlib
 import socket
+import ssl
+import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -133,7 +136,102 @@ class TestHttp:
         assert check(HealthSpec(http="gopher://x", timeout=0.1), tmp_path).reason
 
 
+@contextmanager
+def server_that(answers: Callable[[socket.socket], None]) -> Iterator[int]:
+    """Takes connections and deals with each as `answers` does; yields the port."""
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listening.accept()
+            except OSError:
+                return
+            with connection, contextlib.suppress(OSError):
+                answers(connection)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield listening.getsockname()[1]
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
+
+
+def endlessly(first: bytes, again: bytes, pause: float = 0.0) -> Callable[[socket.socket], None]:
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(first)
+        while True:
+            connection.sendall(again)
+            time.sleep(pause)
+
+    return answer
+
+
+class TestAServiceThatMisbehaves:
+    """The deadline bounds the whole check, whatever a service sends."""
+
+    @pytest.mark.parametrize(
+        ("first", "again", "pause"),
+        [
+            (b"", b"H", 0.02),
+            (b"HTTP/1.1 200 OK\r\nX: ", b"x", 0.02),
+            (b"", b"HTTP/1.1 100 Continue\r\n\r\n", 0.02),
+        ],
+    )
+    def test_by_sending_byte_after_byte(self, tmp_path: Path, first: bytes, again: bytes, pause: float) -> None:
+        begun = time.monotonic()
+        with server_that(endlessly(first, again, pause)) as port:
+            health = check(HealthSpec(http=f"http://127.0.0.1:{port}/", timeout=0.5), tmp_path)
+        assert health.reason == f"health check http://127.0.0.1:{port}/ failed: Connection timed out"
+        assert time.monotonic() - begun < 10
+
+    @pytest.mark.parametrize("again", [b"X: y\r\n", b"x" * 4096])
+    def test_by_headers_without_end(self, tmp_path: Path, again: bytes) -> None:
+        begun = time.monotonic()
+        with server_that(endlessly(b"HTTP/1.1 200 OK\r\n", again)) as port:
+            assert check(HealthSpec(http=f"http://127.0.0.1:{port}/", timeout=0.5), tmp_path).reason
+        assert time.monotonic() - begun < 10
+
+    def test_by_a_body_without_end_is_healthy_by_its_status(self, tmp_path: Path) -> None:
+        with server_that(endlessly(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 65536)) as port:
+            assert check(HealthSpec(http=f"http://127.0.0.1:{port}/", timeout=5.0), tmp_path) == Health()
+
+    def test_by_speaking_no_http_is_quoted_without_its_controls(self, tmp_path: Path) -> None:
+        with server_that(lambda connection: connection.sendall(b"SSH-2.0 \x1b[2J\r\n")) as port:
+            health = check(HealthSpec(http=f"http://127.0.0.1:{port}/", timeout=0.3), tmp_path)
+        assert health.reason.rstrip().endswith("failed: SSH-2.0")
+
+    def test_by_saying_nothing(self, tmp_path: Path) -> None:
+        with server_that(lambda connection: time.sleep(1.0)) as port:
+            health = check(HealthSpec(http=f"http://127.0.0.1:{port}/", timeout=0.4), tmp_path)
+        assert health.reason.endswith("failed: Connection timed out")
+
+    def test_with_a_certificate_of_its_own_is_healthy(self, tmp_path: Path) -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(Path(__file__).with_name("self_signed.pem"))
+
+        def answer(connection: socket.socket) -> None:
+            with context.wrap_socket(connection, server_side=True) as secure:
+                secure.recv(4096)
+                secure.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+        with server_that(answer) as port:
+            assert check(HealthSpec(http=f"https://127.0.0.1:{port}/", timeout=5.0), tmp_path) == Health()
+
+    def test_by_speaking_no_tls(self, tmp_path: Path) -> None:
+        with server_that(lambda connection: connection.sendall(b"HTTP/1.1 400 Bad\r\n\r\n")) as port:
+            health = check(HealthSpec(http=f"https://127.0.0.1:{port}/", timeout=0.4), tmp_path)
+        assert "failed: TLS: " in health.reason
+
+
 class TestTcp:
+    def test_that_accepts_and_resets_is_healthy_because_it_accepts(self, tmp_path: Path) -> None:
+        def reset(connection: socket.socket) -> None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+        with server_that(reset) as port:
+            assert check(HealthSpec(tcp=f"127.0.0.1:{port}"), tmp_path) == Health()
+
     def test_that_accepts_is_healthy(self, tmp_path: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
             assert check(HealthSpec(tcp=f"127.0.0.1:{server.getsockname()[1]}"), tmp_path) == Health()
