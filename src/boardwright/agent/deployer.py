@@ -32,7 +32,7 @@ from boardwright.errors import BoardwrightError, FailedError, MalformedError, Un
 from boardwright.model.inventory import Board
 from boardwright.model.software import Manifest, Target, decode_manifest, variant_fits
 from boardwright.net.agent_client import AgentClient, BusyError
-from boardwright.transfer.durable import write_durably
+from boardwright.transfer.durable import sync_file_system, write_durably
 from boardwright.transfer.fetch import FetchLimits, fetch
 from boardwright.transfer.store import BlobStore
 from boardwright.transfer.tree import build_tree, needed_blobs, reusable
@@ -203,6 +203,7 @@ class Deployer:
                     lambda destination: build_tree(manifest, self._store, destination, base),
                 )
         self._collect(others)
+        sync_file_system(self._store.root)  # else a power cut brings the removed blobs back, and nobody looks again
         self._answer(stop, target, d.StageSucceeded(target.manifest))
 
     def _manifest(self, download: Download) -> tuple[bytes, Manifest]:

@@ -131,10 +131,10 @@ def _want_other(deployment: Deployment, event: d.Wanted, context: Context) -> Re
     if event.target is not None and event.target.manifest == target.manifest:
         return _note(deployment, event, context)
     result, actions = _want(to(deployment, d.Idle()), event, context)
-    return result, (d.Stop(target), *_discard(deployment, target), *actions)
+    return result, (d.Stop(target), *discard(deployment, target), *actions)
 
 
-def _discard(deployment: Deployment, target: Target) -> tuple[Action, ...]:
+def discard(deployment: Deployment, target: Target) -> tuple[Action, ...]:
     """What was staged of `target` goes, unless it is what runs or what a rollback needs."""
     if same(target, deployment.running) or same(target, deployment.previous):
         return ()
@@ -328,7 +328,7 @@ def _fail(deployment: Deployment, reason: str, log: str, context: Context, *, ba
     stands = deployment.wanted is None or same(deployment.wanted, target)
     known = (d.BadVersion(target.manifest, reason, log),) if bad and stands else ()
     failed = msgspec.structs.replace(deployment, phase=phase, bad=known)
-    return failed, _discard(deployment, target) if bad else ()
+    return failed, discard(deployment, target) if bad else ()
 
 
 # --- the table -------------------------------------------------------------------------------------------------------

@@ -7,7 +7,8 @@ Rules:
 * A staged version stays staged, if it is whole on disk.
 * A take-over that was interrupted is done again (every step of it may be done twice), a bounded number of times,
   because the new version may be what restarts the board; then it is rolled back.
-* A rollback is done again, a confirmed version is confirmed again, a bad version stays bad.
+* A rollback is done again, a confirmed version is confirmed again, a bad version stays bad and is
+  removed again.
 * What the disk says is in place beats what the ledger remembers: a board whose root is gone provisions itself.
 """
 
@@ -15,7 +16,7 @@ import msgspec
 
 from boardwright.agent import deployment as d
 from boardwright.agent.deployment import Deployment
-from boardwright.agent.machine import Context, Result, request, roll_back, same, to
+from boardwright.agent.machine import Context, Result, discard, request, roll_back, same, to
 from boardwright.agent.timing import DEFAULT_TIMING, MachineTiming
 from boardwright.model.software import Target
 
@@ -61,6 +62,8 @@ def resume(
             return to(recorded, msgspec.structs.replace(phase, since=now)), ()
         case d.Failed() if phase.deadline is not None:
             return to(recorded, msgspec.structs.replace(phase, deadline=now + timing.retry)), ()
+        case d.Failed():
+            return recorded, discard(recorded, phase.target)
         case d.Confirmed() if recorded.running is not None:
             return recorded, (d.Confirm(recorded.running, recorded.previous),)
     return recorded, ()

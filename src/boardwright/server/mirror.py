@@ -13,8 +13,6 @@ Rules:
 * A broken file counts as no file: the engine has it all.
 """
 
-import contextlib
-import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -36,6 +34,7 @@ from boardwright.state.records import (
     RolloutRecord,
     ServerRecord,
 )
+from boardwright.transfer.durable import write_durably
 
 SCHEMA = 1
 _T = TypeVar("_T")
@@ -163,19 +162,7 @@ def _load(path: Path) -> MirrorState:
 
 def _save(path: Path, state: MirrorState) -> None:
     """Replace the file durably; a full disk costs the copy, not the service."""
-    temporary = path.with_suffix(".new")
     try:
-        with temporary.open("wb") as file:
-            file.write(msgspec.json.encode(state))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        write_durably(path, msgspec.json.encode(state))
     except OSError as error:
         _log.error("local copy not written", path=str(path), error=str(error))
-        with contextlib.suppress(OSError):
-            temporary.unlink()

@@ -9,6 +9,7 @@ Rules:
   nothing that it handed to the kernel. ``boot_id`` tells the two cases apart.
 """
 
+import contextlib
 import ctypes
 import os
 from collections.abc import Iterator
@@ -53,14 +54,32 @@ def sync_file_system(path: Path) -> None:
 
 
 def write_durably(path: Path, data: bytes) -> None:
-    """Replace the file `path` by `data` so that after a power cut the old or the new content is there."""
+    """Replace the file `path` by `data` so that after a power cut the old or the new content is there.
+
+    Raises OSError; then the content is the old one (or the new one, its name not durable yet), and nothing half
+    written occupies a disk that may be full.
+    """
     temporary = path.with_name(f".{path.name}.new")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-    with os.fdopen(fd, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    sync_directory(path.parent)
+
+
+def make_directory(path: Path) -> None:
+    """Make the directory `path` and its parents as far as they are missing, each with a durable name."""
+    if path.is_dir():
+        return
+    make_directory(path.parent)
+    path.mkdir(exist_ok=True)
     sync_directory(path.parent)
 
 

@@ -33,7 +33,7 @@ from boardwright.model.software import (
     digest_of,
 )
 from boardwright.transfer.durable import sync_directory, write_durably
-from boardwright.transfer.tree import remove_tree
+from boardwright.transfer.tree import BUILDING, remove_tree
 
 CURRENT = "current"
 _REMOVED = ".removed-"
@@ -100,6 +100,7 @@ class TreeInstaller:
         """Remove the version unless the link points to it."""
         if self._in_place() != _name(target):
             self._remove(_name(target))
+            remove_tree(self._versions / f"{BUILDING}{_name(target)}")  # begun, and cut off
 
     def find(self, target: Target) -> Installed | None:
         """The version with its manifest, if both are there and the manifest is the one that `target` names."""
@@ -182,17 +183,19 @@ class TreeInstaller:
         )
 
     def _remove(self, name: str) -> None:
-        (self._manifests / name).unlink(missing_ok=True)
+        """Each step durable before the next: a power cut leaves no half version under a name that counts."""
         path = self._versions / name
-        if not path.is_dir():
-            path.unlink(missing_ok=True)
-            return
-        aside = path
-        if not name.startswith(_REMOVED):
-            aside = self._versions / f"{_REMOVED}{name}"
-            remove_tree(aside)
-            path.rename(aside)
+        aside = path if name.startswith(_REMOVED) else self._versions / f"{_REMOVED}{name}"
+        if (self._manifests / name).exists():
+            (self._manifests / name).unlink()
+            sync_directory(self._manifests)
         remove_tree(aside)
+        if path.is_dir():
+            path.rename(aside)
+            sync_directory(self._versions)
+            remove_tree(aside)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def program_variables(place: Place, installed: Installed, previous: str) -> dict[str, str]:

@@ -1,0 +1,118 @@
+"""Deployments of one board, each recorded once; what a disk holds before and after each of them.
+
+A scenario begins on a settled board and ends on one. `allowed` are the versions that may run at any moment of it,
+`wanted` is what must run in the end, whatever happened on the way.
+"""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from boardwright.model.report import DeploymentState
+from tests.faults.board import Life, Server
+from tests.faults.disk import Disk
+from tests.faults.versions import Made, version
+
+V1, V2, SICK, V4 = version("1"), version("2"), version("3"), version("4")
+ALL_VERSIONS = (V1, V2, SICK, V4)
+SICKNESS = frozenset({SICK.version})
+BOOT = "boot-1"
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """`before` leads from an empty disk to the start; `deployed` is what the operator deploys then."""
+
+    name: str
+    before: tuple[Made, ...]
+    deployed: Made
+    dies_after: int = -1  # ranges until the server dies in the recorded life
+    kept: tuple[Made, ...] = field(default=())  # versions on the disk in the end
+
+    @property
+    def old(self) -> Made | None:
+        healthy = [made for made in self.before if made is not SICK]
+        return healthy[-1] if healthy else None
+
+    @property
+    def wanted(self) -> Made | None:
+        return self.old if self.deployed is SICK else self.deployed
+
+    @property
+    def allowed(self) -> tuple[Made | None, ...]:
+        """What `current` may lead to at any moment."""
+        return (self.old, self.deployed)
+
+
+SCENARIOS = (
+    Scenario("first install", (), V1, kept=(V1,)),
+    Scenario("first install of a sick version", (), SICK),
+    Scenario("update", (V1,), V2, kept=(V1, V2)),
+    Scenario("rollback", (V1,), SICK, kept=(V1,)),
+    Scenario("update after a rollback", (V1, SICK), V2, kept=(V1, V2)),
+    Scenario("update that drops an old version", (V1, V2), V4, kept=(V2, V4)),
+    Scenario("back to the version before", (V1, V2), V1, kept=(V1, V2)),
+    Scenario("interrupted download", (V1,), V2, dies_after=2, kept=(V1, V2)),
+)
+
+
+def server_of(scenario: Scenario) -> Server:
+    """Servers after the operator deployed: the generation counts what was deployed before."""
+    server = Server(*ALL_VERSIONS)
+    for made in (*scenario.before, scenario.deployed):
+        server.deploy(made)
+    return server
+
+
+def prepare(scenario: Scenario, directory: Path) -> None:
+    """A settled board on which everything of `before` was deployed, one after the other."""
+    directory.mkdir()
+    server = Server(*ALL_VERSIONS)
+    for made in scenario.before:
+        server.deploy(made)
+        life = Life(directory, server, BOOT, sick=SICKNESS)
+        life.follow()
+        life.run(1.0)
+
+
+@dataclass
+class Recorded:
+    """`saved` are the ledgers that were written, with the number of steps after which each was promised."""
+
+    scenario: Scenario
+    disk: Disk
+    saved: list[tuple[int, bytes]]
+
+
+def record(scenario: Scenario, directory: Path) -> Recorded:
+    """Carry `scenario` out with every step on record."""
+    prepare(scenario, directory)
+    disk = Disk(directory)
+    saved: list[tuple[int, bytes]] = []
+    ledger = directory / "state" / "ledger.json"
+    if ledger.exists():
+        saved.append((0, ledger.read_bytes()))
+    server = server_of(scenario)
+    server.dies_after = scenario.dies_after
+    with disk.installed():
+        life = Life(directory, server, BOOT, sick=SICKNESS)
+        life.on_saved = lambda: saved.append((len(disk.steps), life.saved[-1]))
+        if life.saved:
+            saved.append((len(disk.steps), life.saved[-1]))
+        if scenario.dies_after >= 0:
+            life.run(20.0)
+            server.dies_after = -1
+        state = life.follow()
+        life.run(1.0)
+    disk.check()
+    expected = DeploymentState.FAILED if scenario.deployed is SICK else DeploymentState.CONFIRMED
+    assert state is expected
+    return Recorded(scenario, disk, saved)
+
+
+def emptied(directory: Path, make: Callable[[Path], None]) -> Path:
+    """`directory` anew, as `make` makes it."""
+    shutil.rmtree(directory, ignore_errors=True)
+    make(directory)
+    return directory
