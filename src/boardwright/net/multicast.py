@@ -5,38 +5,47 @@ Rules:
 * An **own** socket per interface, bound to that interface's address: everything is sent from there, so that answers
   find the way back, and unicast arrives there. An agent takes any port; a server takes a known one (`bind`).
 * A **group** socket, if wanted, bound to the group's address and port, hears what is multicast on the interfaces
-  given and on no other. Many programs of one host share it; the own port of a server is not shared.
+  given and on no other. Many programs of one host share it; the own port of a server is not shared. A flood of the
+  one does not fill the buffer of the other.
 * What is sent to the group goes out once per interface and once to every unicast address.
+* Interfaces come and go: every `CHECK_EVERY` seconds it is looked which are there and with which address, and sockets
+  and memberships follow. At the start at least one must be there; after that even none may be.
 * UDP may lose: a datagram that the kernel does not take now is dropped and counted, never waited for. Nothing that
   the network does raises; only opening does.
-* Multicast stays on the link (TTL 1) and is looped back, because servers and agents share hosts.
 """
 
 import asyncio
 import contextlib
-import errno
-import fcntl
-import ipaddress
 import os
 import socket
-import struct
 from collections.abc import Callable
 
 import msgspec
 
-from boardwright.errors import RefusedError, UsageError
+from boardwright import log
+from boardwright.errors import BoardwrightError, RefusedError, UsageError
+from boardwright.net.interfaces import Place, family_of, interface_address, missing, present, resolve
+from boardwright.net.udp import (
+    Address,
+    from_sockaddr,
+    group_socket,
+    join,
+    leave,
+    overflowed,
+    own_socket,
+    sockaddr,
+    source_towards,
+)
 
-Address = tuple[str, int]
+__all__ = ["Address", "ControlSocket", "OnDatagram", "interface_address", "multicast_works"]
+
 OnDatagram = Callable[[bytes, Address], None]
 
-RECEIVE_BUFFER = 8 * 1024 * 1024  # a storm of 1,000 requests; the kernel accounts about 2.3 KiB for each
+CHECK_EVERY = 2.0  # seconds between looks at the interfaces; one costs some 50 us
 DATAGRAMS_PER_WAKEUP = 64  # then timers and other sockets get their turn
 LARGEST_DATAGRAM = 2048  # more than any of ours, so that oversized ones are recognised as such
-# Linux's numbers for what Python's socket module does not name.
-SIOCGIFADDR = 0x8915
-SO_RCVBUFFORCE = 33
-IP_MULTICAST_ALL = 49
-SO_MEMINFO, MEMINFO_WORDS = 55, 9  # the last word is SK_MEMINFO_DROPS (linux/sock_diag.h)
+MAX_ROUTES = 4096  # senders are strangers: forget and learn again instead of growing
+_log = log.get("net.multicast")
 
 
 class Traffic(msgspec.Struct):
@@ -47,16 +56,61 @@ class Traffic(msgspec.Struct):
     unsent: int = 0
 
 
+class Ways(msgspec.Struct, frozen=True):
+    """What a ControlSocket was told: interfaces by name or address, the group, and the port and address of its own."""
+
+    interfaces: tuple[str, ...]
+    multicast: Address | None
+    unicast: tuple[Address, ...]
+    listen_multicast: bool
+    bind: Address | None
+
+    def families(self) -> list[socket.AddressFamily]:
+        """Of everything that is to be reached."""
+        ends = [*([self.multicast] if self.multicast else []), *self.unicast, *([self.bind] if self.bind else [])]
+        hosts = [host for host, _ in ends] or ["::" if ":" in self.interfaces[0] else "0.0.0.0"]
+        return sorted({family_of(host) for host in hosts})
+
+    def places(self, there: tuple[Place, ...]) -> list[Place]:
+        """Where own sockets belong, with the interfaces that are there now."""
+        found = [resolve(one, family, there) for family in self.families() for one in self.interfaces]
+        places = list(dict.fromkeys(place for place in found if place is not None))
+        if self.bind is None:
+            return places
+        family = family_of(self.bind[0])
+        fixed = resolve(self.bind[0], family, there) or Place("", 0, self.bind[0])
+        # One socket per interface: the fixed address stands for the interface that has it.
+        others = [
+            place
+            for place in places
+            if place.family != family or (len(self.interfaces) > 1 and place.index != fixed.index)
+        ]
+        return [fixed, *others]
+
+    def absent(self, there: tuple[Place, ...]) -> list[UsageError]:
+        """What is wrong with each interface that is not there now; empty if all are, for at least one family."""
+        families = self.families()
+        return [
+            missing(one, families[0])
+            for one in self.interfaces
+            if all(resolve(one, family, there) is None for family in families)
+        ]
+
+
 class ControlSocket:
     """A place on the control network, in the running asyncio loop."""
 
-    def __init__(self, own: list[socket.socket], group: socket.socket | None, multicast: Address | None) -> None:
-        self._own = own
-        self._group = group
-        self._multicast = multicast
-        self._unicast: tuple[Address, ...] = ()
-        self._routes: dict[str, socket.socket] = {}
+    def __init__(self, ways: Ways, on_datagram: OnDatagram) -> None:
+        self._ways = ways
+        self._on_datagram = on_datagram
+        self._own: dict[Place, socket.socket] = {}
+        self._joined: dict[int, Place] = {}
+        self._group: socket.socket | None = None
+        self._routes: dict[str, socket.socket | None] = {}
+        self._troubles: set[str] = set()
         self._loop = asyncio.get_running_loop()
+        self._next_check: asyncio.TimerHandle | None = None
+        self._lost = 0  # overflows of sockets that are closed
         self.traffic = Traffic()
 
     @classmethod
@@ -72,40 +126,30 @@ class ControlSocket:
     ) -> "ControlSocket":
         """Open on `interfaces` (names or addresses); `on_datagram` gets bytes and the sender's address.
 
-        `bind`: the own sockets' port, and an address that is added to those of the interfaces. Raises UsageError
-        for an interface that has no address, RefusedError if a port is taken.
+        `bind`: the own sockets' port, and an address that is added to those of the interfaces. Raises UsageError if
+        no interface has an address, RefusedError if a port is taken.
         """
-        addresses = list(dict.fromkeys(interface_address(interface) for interface in interfaces))
-        if bind is not None and bind[0] not in addresses:
-            addresses = [bind[0], *_elsewhere(bind[0], interfaces, addresses)]
-        port = 0 if bind is None else bind[1]
-        with contextlib.ExitStack() as undo:
-            own = []
-            for address in addresses:
-                own.append(_own_socket((address, port)))
-                undo.callback(own[-1].close)
-            group = None
-            if multicast is not None and listen_multicast:
-                group = _group_socket(multicast, addresses)
-                undo.callback(group.close)
-            undo.pop_all()
-        control = cls(own, group, multicast)
-        control._unicast = unicast
-        for sock in control._sockets():
-            control._loop.add_reader(sock, control._drain, sock, on_datagram)
+        control = cls(Ways(interfaces, multicast, unicast, listen_multicast, bind), on_datagram)
+        try:
+            control._begin()
+        except BaseException:
+            control.close()
+            raise
         return control
 
     @property
     def addresses(self) -> tuple[Address, ...]:
         """Where unicast reaches this place, one per interface."""
-        return tuple((str(host), int(port)) for host, port in (sock.getsockname() for sock in self._own))
+        return tuple(from_sockaddr(sock.getsockname()) for sock in self._own.values())
 
     def send_group(self, data: bytes) -> None:
         """Send to the multicast group on every interface and to every unicast address."""
-        if self._multicast is not None:
-            for sock in self._own:
-                self._send(sock, data, self._multicast)
-        for address in self._unicast:
+        group = self._ways.multicast
+        if group is not None:
+            for place, sock in self._own.items():
+                if place.family == family_of(group[0]):
+                    self._send(sock, data, group)
+        for address in self._ways.unicast:
             self.send_to(data, address)
 
     def send_to(self, data: bytes, address: Address) -> None:
@@ -113,45 +157,129 @@ class ControlSocket:
         self._send(self._route(address), data, address)
 
     def address_towards(self, address: Address) -> str:
-        """The own address from which that one is reached."""
-        return str(self._route(address).getsockname()[0])
+        """The own address from which that one is reached; empty if there is none."""
+        sock = self._route(address)
+        return "" if sock is None else from_sockaddr(sock.getsockname())[0]
 
     def overflowed(self) -> int:
-        """Datagrams that the kernel dropped since the sockets were opened, because nobody took them in time."""
-        return sum(_overflowed(sock) for sock in self._sockets() if sock.fileno() >= 0)
+        """Datagrams that the kernel dropped since this was opened, because nobody took them in time."""
+        return self._lost + sum(overflowed(sock) for sock in self._sockets() if sock.fileno() >= 0)
 
     def close(self) -> None:
         """Stop hearing and close; a second call does nothing."""
+        if self._next_check is not None:
+            self._next_check.cancel()
         for sock in self._sockets():
-            if sock.fileno() >= 0:
-                self._loop.remove_reader(sock)
-                sock.close()
+            self._shut(sock)
+
+    # --- interfaces that come and go ---
+
+    def _begin(self) -> None:
+        ways, there = self._ways, present()
+        absent = ways.absent(there)
+        if len(absent) == len(ways.interfaces):
+            raise absent[0]
+        for error in absent:
+            _log.warning("an interface is waited for", error=str(error))
+        if ways.multicast is not None and ways.listen_multicast:
+            self._group = group_socket(ways.multicast)
+            self._loop.add_reader(self._group, self._drain, self._group)
+        for place in ways.places(there):
+            self._open(place)
+        self._join()
+        self._next_check = self._loop.call_later(CHECK_EVERY, self._check)
+
+    def _check(self) -> None:
+        self._next_check = self._loop.call_later(CHECK_EVERY, self._check)
+        try:
+            wanted = self._ways.places(present())
+        except OSError as error:
+            self._trouble(f"the interfaces cannot be listed: {error}")
+            return
+        # A fixed address that is away keeps its socket: it works again when the address is back.
+        gone = [
+            place
+            for place in self._own
+            if place not in wanted and not any(one.index == 0 and one.address == place.address for one in wanted)
+        ]
+        new = [place for place in wanted if place not in self._own and place.index]
+        for place in gone:
+            self._shut(self._own.pop(place))
+        for place in new:
+            try:
+                self._open(place)
+            except BoardwrightError as error:
+                self._trouble(str(error))
+        if gone or new:
+            self._routes.clear()
+            if new:
+                self._troubles.clear()
+            _log.info("interfaces changed", now=[f"{place.name} {place.address}" for place in self._own])
+        self._join()
+
+    def _open(self, place: Place) -> None:
+        sock = own_socket(place, 0 if self._ways.bind is None else self._ways.bind[1])
+        self._own[place] = sock
+        self._loop.add_reader(sock, self._drain, sock)
+
+    def _join(self) -> None:
+        """Be a member of the group on the interfaces of the own sockets, and on no other."""
+        group = self._ways.multicast
+        if self._group is None or group is None:
+            return
+        wanted = {place.index: place for place in self._own if place.family == family_of(group[0])}
+        for index in self._joined.keys() - wanted.keys():
+            leave(self._group, group, self._joined.pop(index))
+        for index, place in wanted.items():
+            if self._joined.get(index) != place:  # also if only its address changed: the kernel may have forgotten
+                leave(self._group, group, self._joined.pop(index, place))
+                try:
+                    join(self._group, group, place)
+                except OSError as error:
+                    self._trouble(f"group {group[0]} cannot be joined on {place.name} {place.address}: {error}")
+                else:
+                    self._joined[index] = place
+
+    def _trouble(self, sentence: str) -> None:
+        if sentence not in self._troubles:
+            self._troubles.add(sentence)
+            _log.warning("trouble with the control network, trying again", error=sentence)
+
+    def _shut(self, sock: socket.socket) -> None:
+        if sock.fileno() >= 0:
+            self._lost += overflowed(sock)
+            self._loop.remove_reader(sock)
+            sock.close()
+
+    # --- datagrams ---
 
     def _sockets(self) -> list[socket.socket]:
-        return [*self._own, *([self._group] if self._group is not None else [])]
+        return [*self._own.values(), *([self._group] if self._group is not None else [])]
 
-    def _send(self, sock: socket.socket, data: bytes, address: Address) -> None:
+    def _send(self, sock: socket.socket | None, data: bytes, address: Address) -> None:
         try:
-            sock.sendto(data, address)
+            if sock is None:
+                raise OSError("no interface")
+            sock.sendto(data, sockaddr(address))
         except OSError:
             # Buffer full, interface down, no route, closed: as good as lost on the way, and repeated like it.
             self.traffic.unsent += 1
         else:
             self.traffic.sent += 1
 
-    def _route(self, address: Address) -> socket.socket:
-        if len(self._own) == 1:
-            return self._own[0]
-        known = self._routes.get(address[0])
-        if known is None:
-            if len(self._routes) >= 4096:  # senders are strangers: forget and learn again instead of growing
+    def _route(self, address: Address) -> socket.socket | None:
+        own = [sock for place, sock in self._own.items() if place.family == family_of(address[0])]
+        if len(own) <= 1:
+            return own[0] if own else None
+        if address[0] not in self._routes:
+            if len(self._routes) >= MAX_ROUTES:
                 self._routes.clear()
-            source = _source_towards(address)
-            known = next((sock for sock in self._own if sock.getsockname()[0] == source), self._own[0])
-            self._routes[address[0]] = known
-        return known
+            source = source_towards(address)
+            known = [sock for sock in own if from_sockaddr(sock.getsockname())[0] == source]
+            self._routes[address[0]] = (known or own)[0]
+        return self._routes[address[0]]
 
-    def _drain(self, sock: socket.socket, on_datagram: OnDatagram) -> None:
+    def _drain(self, sock: socket.socket) -> None:
         for _ in range(DATAGRAMS_PER_WAKEUP):
             if sock.fileno() < 0:  # closed by the receiver of the last datagram
                 return
@@ -160,25 +288,7 @@ class ControlSocket:
             except OSError:  # nothing more, or an error that an earlier datagram left behind
                 return
             self.traffic.received += 1
-            on_datagram(data, (str(sender[0]), int(sender[1])))
-
-
-def interface_address(name_or_address: str) -> str:
-    """The IPv4 address of an interface; an address is returned as it is. Raises UsageError."""
-    with contextlib.suppress(ValueError):
-        return str(ipaddress.IPv4Address(name_or_address))
-    name = name_or_address.encode()
-    if not 0 < len(name) < 16:  # IFNAMSIZ with its closing zero
-        raise UsageError(f"interface {name_or_address!r} is neither an IPv4 address nor a name of 1 to 15 bytes")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            answer = fcntl.ioctl(probe.fileno(), SIOCGIFADDR, struct.pack("256s", name))
-        except OSError as error:
-            raise UsageError(
-                f"interface {name_or_address!r} has no IPv4 address: {os.strerror(error.errno or 0)}",
-                hint="name an interface that `ip -4 addr` lists, or write its address",
-            ) from error
-    return socket.inet_ntoa(answer[20:24])  # struct ifreq: 16 bytes name, then sockaddr_in with the address at 4
+            self._on_datagram(data, from_sockaddr(sender))
 
 
 async def multicast_works(interface: str, group: Address, timeout: float) -> bool:  # noqa: ASYNC109 - it bounds waits
@@ -189,12 +299,13 @@ async def multicast_works(interface: str, group: Address, timeout: float) -> boo
     token = b"boardwright probe " + os.urandom(8)
     heard = asyncio.Event()
     try:
-        address = interface_address(interface)
-        ear = _group_socket((group[0], 0), [address])
+        place = resolve(interface, family_of(group[0]), present())
+        if place is None:
+            return False
+        ear = group_socket((group[0], 0))
     except (OSError, UsageError, RefusedError):
         return False
     with ear:
-        probe_group = (group[0], int(ear.getsockname()[1]))
         loop = asyncio.get_running_loop()
 
         def listen() -> None:
@@ -204,90 +315,17 @@ async def multicast_works(interface: str, group: Address, timeout: float) -> boo
 
         loop.add_reader(ear, listen)
         try:
-            with _own_socket((address, 0)) as mouth:
+            join(ear, group, place)
+            with own_socket(place, 0) as mouth:
                 # Three times within the time: one may be lost on the way.
                 for _ in range(3):
                     with contextlib.suppress(OSError):
-                        mouth.sendto(token, probe_group)
+                        mouth.sendto(token, (group[0], int(ear.getsockname()[1])))
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(heard.wait(), timeout / 3)
                         return True
             return False
-        except RefusedError:
+        except (OSError, RefusedError):
             return False
         finally:
             loop.remove_reader(ear)
-
-
-def _elsewhere(bind: str, interfaces: tuple[str, ...], addresses: list[str]) -> list[str]:
-    """Addresses of the interfaces but those of the interface that `bind` belongs to (one socket per interface)."""
-    if ipaddress.IPv4Address(bind).is_loopback:
-        return [address for address in addresses if not ipaddress.IPv4Address(address).is_loopback]
-    if len(interfaces) == 1:
-        return []
-    return addresses
-
-
-def _own_socket(address: Address) -> socket.socket:
-    sock = _udp_socket()
-    try:
-        sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(address[0]))
-        sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 1)
-        sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 1)
-        sock.bind(address)
-    except OSError as error:
-        sock.close()
-        raise _cannot_open("UDP address", address, error) from error
-    return sock
-
-
-def _group_socket(group: Address, addresses: list[str]) -> socket.socket:
-    sock = _udp_socket()
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Else Linux delivers what any program of the host joined on any interface.
-        sock.setsockopt(socket.IPPROTO_IP, IP_MULTICAST_ALL, 0)
-        sock.bind(group)
-        for address in addresses:
-            membership = socket.inet_aton(group[0]) + socket.inet_aton(address)
-            try:
-                sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
-            except OSError as error:
-                if error.errno != errno.EADDRINUSE:  # another address of the same interface joined it already
-                    raise
-    except OSError as error:
-        sock.close()
-        raise _cannot_open("multicast group", group, error) from error
-    return sock
-
-
-def _udp_socket() -> socket.socket:
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.setblocking(False)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
-    except OSError:  # not privileged: as much as net.core.rmem_max allows
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-    return sock
-
-
-def _overflowed(sock: socket.socket) -> int:
-    memory = sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, MEMINFO_WORDS * 4)
-    return int(struct.unpack_from("I", memory, (MEMINFO_WORDS - 1) * 4)[0]) if len(memory) >= MEMINFO_WORDS * 4 else 0
-
-
-def _source_towards(address: Address) -> str:
-    """The own address that the kernel would send from; nothing is sent."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(address)
-        except OSError:
-            return ""
-        return str(probe.getsockname()[0])
-
-
-def _cannot_open(what: str, address: Address, error: OSError) -> RefusedError:
-    return RefusedError(
-        f"cannot open {what} {address[0]}:{address[1]}: {os.strerror(error.errno or 0)}",
-        hint="does another server run on this address, and does the interface have it?",
-    )
