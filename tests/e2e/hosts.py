@@ -21,13 +21,17 @@ class Hosts(Cluster):
         self.network = "10.66"
         self.port = 6687
         self.multicast = True
+        self.multicast_group = ""  # another multicast group than the default
+        self.mtu = 1500
+        self.interface: str | list[str] = "eth1"
         self._mark = f"bw{uuid.uuid4().hex[:6]}"
         self._spaces: list[str] = []
 
     def inventory(self, places: Sequence[tuple[int, int, bool]], *, groups: Sequence[str] = ("platform",)) -> Path:
         servers = sum(server for _, _, server in places)
-        text = ["[cluster]", f'name = "{self._mark}"', 'interface = "eth1"']
-        text += [] if self.multicast else ['multicast = "none"']
+        text = ["[cluster]", f'name = "{self._mark}"', f"interface = {json.dumps(self.interface)}"]
+        group = self.multicast_group if self.multicast else "none"
+        text += [f'multicast = "{group}"'] if group else []
         # One host's server has a file of its own; several share one, which namespaces of one kernel may.
         text += [f'engine = "sqlite:{self.directory}/state.db"'] if servers > 1 else []
         for chassis, slot, server in places:
@@ -53,8 +57,9 @@ class Hosts(Cluster):
             _ip("-n", switch, "link", "add", board, "type", "veth", "peer", "name", "eth1", "netns", space)
             _ip("-n", switch, "link", "set", board, "master", "backplane", "up")
             _ip("-n", space, "link", "set", "lo", "up")
-            _ip("-n", space, "address", "add", f"{self.address(chassis, slot)}/16", "dev", "eth1")
-            _ip("-n", space, "link", "set", "eth1", "up")
+            _ip("-n", switch, "link", "set", board, "mtu", str(self.mtu))
+            _ip("-n", space, "link", "set", "eth1", "mtu", str(self.mtu), "up")
+            self.give(board, self.address(chassis, slot))
 
     def init(self, places: Sequence[tuple[int, int, bool]], *, groups: Sequence[str] = ("platform",)) -> None:
         self.wire(places)
@@ -86,6 +91,50 @@ class Hosts(Cluster):
         folder = self.directory / "out" / board / f"{program}.toml.d"
         folder.mkdir(exist_ok=True)
         (folder / f"{len(list(folder.iterdir()))}.toml").write_text(text)
+
+    def address(self, chassis: int, slot: int) -> str:
+        return f"fd66::{chassis}:{slot}" if self.multicast_group.startswith("[") else super().address(chassis, slot)
+
+    def give(self, board: str, address: str, interface: str = "eth1") -> None:
+        """Give the board's interface an address."""
+        length = ["/64", "nodad"] if ":" in address else ["/16"]
+        _ip("-n", self._name(board), "address", "add", address + length[0], "dev", interface, *length[1:])
+
+    def take(self, board: str, address: str, interface: str = "eth1") -> None:
+        """Take it away again."""
+        length = "/64" if ":" in address else "/16"
+        _ip("-n", self._name(board), "address", "delete", address + length, "dev", interface)
+
+    def unplug_interface(self, board: str, interface: str = "eth1") -> None:
+        """The interface itself vanishes, as a USB or hot-plugged one does."""
+        _ip("-n", self._name(board), "link", "delete", interface)
+
+    def plug_interface(self, board: str, address: str, interface: str = "eth1") -> None:
+        """A new interface of that name, on the first backplane."""
+        switch, space = self._name("switch"), self._name(board)
+        _ip("-n", switch, "link", "add", board, "type", "veth", "peer", "name", interface, "netns", space)
+        _ip("-n", switch, "link", "set", board, "master", "backplane", "up")
+        _ip("-n", space, "link", "set", interface, "up")
+        self.give(board, address, interface)
+
+    def log_of(self, board: str, program: str = "agent") -> str:
+        """What the program has written so far."""
+        return (self.directory / f"{program}-{board}.log").read_text(errors="replace")
+
+    def route(self, board: str, *route: str) -> None:
+        """Add a route on the board's host."""
+        _ip("-n", self._name(board), "route", "add", *route)
+
+    def count(self, board: str, protocol: str, counter: str) -> int:
+        """A counter of the board's kernel, by its name in /proc/net/snmp or /proc/net/snmp6."""
+        file = "/proc/net/snmp6" if protocol == "Ip6" else "/proc/net/snmp"
+        command = ["ip", "netns", "exec", self._name(board), "cat", file]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        lines = [line.split() for line in done.stdout.splitlines()]
+        if protocol == "Ip6":
+            return next(int(line[1]) for line in lines if line[0] == f"Ip6{counter}")
+        names, values = (line for line in lines if line[0] == f"{protocol}:")
+        return int(values[names.index(counter)])
 
     def cut(self, board: str) -> None:
         """Pull the board's cable."""

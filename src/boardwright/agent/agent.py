@@ -78,6 +78,7 @@ class Station:
             unicast=cluster.unicast,
             listen_multicast=cluster.multicast is not None,
             on_datagram=self._on_datagram,
+            say=lambda sentence: _log.warning("control network", news=sentence),
         )
         self._sockets.append(socket)
 

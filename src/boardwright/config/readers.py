@@ -59,28 +59,34 @@ def place(value: object) -> str:
 
 
 def host(value: object) -> str:
-    """Reader of an IPv4 address of a board."""
+    """Reader of an IPv4 or IPv6 address of a board, in its usual form (RFC 5952)."""
     value = text(value)
+    hint = "write e.g. 10.0.1.1 or fd00::1"
     try:
-        address = ipaddress.IPv4Address(value)
+        address = ipaddress.ip_address(value)
     except ValueError:
-        raise UsageError(f"{value!r} is not an IPv4 address", hint="write e.g. 10.0.1.1") from None
+        raise UsageError(f"{value!r} is not an IP address", hint=hint) from None
     if address.is_multicast or address == ipaddress.IPv4Address("255.255.255.255"):
-        raise UsageError(f"{value!r} is not an address of one board", hint="write e.g. 10.0.1.1")
-    return value
+        raise UsageError(f"{value!r} is not an address of one board", hint=hint)
+    if isinstance(address, ipaddress.IPv6Address) and (
+        address.is_link_local or address.scope_id is not None or address.ipv4_mapped is not None
+    ):
+        raise UsageError(f"{value!r} does not mean the same on every board", hint="write e.g. fd00::1 or 10.0.1.1")
+    return str(address)
 
 
 def address(default_port: int | None = None) -> Callable[[object], Address]:
-    """Reader of ``HOST:PORT``; with `default_port` the port may be left out."""
+    """Reader of ``HOST:PORT`` and ``[IPV6]:PORT``; with `default_port` the port may be left out."""
+    hint = "write HOST:PORT, e.g. 10.0.1.1:6688 or [fd00::1]:6688"
 
     def read(value: object) -> Address:
-        written, colon, port = text(value).rpartition(":")
-        if not colon:
+        written, port = _split(text(value))
+        if port is None:
             if default_port is None:
-                raise UsageError(f"{value!r} has no port", hint="write HOST:PORT, e.g. 10.0.1.1:6688")
-            return host(port), default_port
+                raise UsageError(f"{value!r} has no port", hint=hint)
+            return host(written), default_port
         if not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535):
-            raise UsageError(f"{value!r} has no port from 0 to 65535", hint="write HOST:PORT, e.g. 10.0.1.1:6688")
+            raise UsageError(f"{value!r} has no port from 0 to 65535", hint=hint)
         return host(written), int(port)
 
     return read
@@ -93,19 +99,21 @@ def addresses(value: object) -> tuple[Address, ...]:
 
 
 def multicast(value: object) -> Address | None:
-    """Reader of the multicast group ``GROUP[:PORT]``; ``"none"`` turns multicast off."""
+    """Reader of the multicast group ``GROUP[:PORT]``, IPv6 as ``[GROUP]:PORT``; ``"none"`` turns multicast off."""
     value = text(value)
     if value == "none":
         return None
-    group, _, port = value.partition(":")
-    hint = 'write e.g. "239.255.66.87:6687", or "none" for a network without multicast'
+    hint = 'write e.g. "239.255.66.87:6687", "[ff08::6687]:6687", or "none" for a network without multicast'
+    written, port = _split(value)
     try:
-        is_group = ipaddress.IPv4Address(group).is_multicast
+        group = ipaddress.ip_address(written)
     except ValueError:
-        is_group = False
-    if not is_group or (port and not (port.isascii() and port.isdigit() and 0 < int(port[:6]) <= 65535)):
-        raise UsageError(f"{value!r} is not an IPv4 multicast group", hint=hint)
-    return group, int(port or CONTROL_PORT)
+        group = ipaddress.ip_address("::")
+    if not group.is_multicast or (port and not (port.isascii() and port.isdigit() and 0 < int(port[:6]) <= 65535)):
+        raise UsageError(f"{value!r} is not a multicast group", hint=hint)
+    if group.version == 6 and group.packed[1] & 0x0F in (1, 2):  # RFC 4291 section 2.7
+        raise UsageError(f"{value!r} is a group of one interface or link only", hint=hint)
+    return str(group), int(port or CONTROL_PORT)
 
 
 def interfaces(value: object) -> tuple[str, ...]:
@@ -120,8 +128,21 @@ def interfaces(value: object) -> tuple[str, ...]:
 
 
 def write_address(address: Address) -> str:
-    """``HOST:PORT`` as the readers take it."""
-    return f"{address[0]}:{address[1]}"
+    """``HOST:PORT`` as the readers take it, an IPv6 host in brackets."""
+    return f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
+
+
+def _split(value: str) -> tuple[str, str | None]:
+    """Host and port; the port is None if there is none. An IPv6 address with a port is in brackets."""
+    if value.startswith("["):
+        written, _, rest = value[1:].partition("]")
+        if not rest:
+            return written, None
+        return written, rest[1:] if rest.startswith(":") else value  # what is no port is refused as one
+    if value.count(":") > 1:
+        return value, None
+    written, colon, port = value.rpartition(":")
+    return (written, port) if colon else (port, None)
 
 
 def _is_address(value: str) -> bool:

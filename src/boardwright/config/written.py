@@ -98,7 +98,7 @@ def cluster_toml(inventory: ClusterInventory) -> str:
 
 def operator_toml(inventory: ClusterInventory) -> str:
     """operator.toml: where the commands find the servers."""
-    urls = [f"http://{_host(entry)}:{inventory.api_port}" for entry in inventory.servers]
+    urls = [f"http://{write_address((_host(entry), inventory.api_port))}" for entry in inventory.servers]
     return "\n".join(
         [
             "# What the commands need to find the cluster: boardwright --operator THIS_FOLDER ...",

@@ -70,16 +70,6 @@ def resolve(interface: str, family: socket.AddressFamily, places: tuple[Place, .
     return min(found, key=lambda place: "%" in place.address, default=None)
 
 
-def interface_address(interface: str, family: socket.AddressFamily = socket.AF_INET) -> str:
-    """The address of an interface; an address of that family is returned as it is. Raises UsageError."""
-    if _is_address(interface) and family_of(interface) == family:
-        return interface
-    place = resolve(interface, family, present())
-    if place is None:
-        raise missing(interface, family)
-    return place.address
-
-
 def missing(interface: str, family: socket.AddressFamily) -> UsageError:
     """What to say of an interface that ``resolve`` does not find."""
     which = "IPv6" if family == socket.AF_INET6 else "IPv4"

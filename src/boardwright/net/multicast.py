@@ -22,9 +22,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from boardwright import log
 from boardwright.errors import BoardwrightError, RefusedError, UsageError
-from boardwright.net.interfaces import Place, family_of, interface_address, missing, present, resolve
+from boardwright.net.interfaces import Place, family_of, missing, present, resolve
 from boardwright.net.udp import (
     Address,
     from_sockaddr,
@@ -37,15 +36,15 @@ from boardwright.net.udp import (
     source_towards,
 )
 
-__all__ = ["Address", "ControlSocket", "OnDatagram", "interface_address", "multicast_works"]
+__all__ = ["Address", "ControlSocket", "OnDatagram", "multicast_works"]
 
 OnDatagram = Callable[[bytes, Address], None]
+Say = Callable[[str], None]
 
 CHECK_EVERY = 2.0  # seconds between looks at the interfaces; one costs some 50 us
 DATAGRAMS_PER_WAKEUP = 64  # then timers and other sockets get their turn
 LARGEST_DATAGRAM = 2048  # more than any of ours, so that oversized ones are recognised as such
 MAX_ROUTES = 4096  # senders are strangers: forget and learn again instead of growing
-_log = log.get("net.multicast")
 
 
 class Traffic(msgspec.Struct):
@@ -100,8 +99,9 @@ class Ways(msgspec.Struct, frozen=True):
 class ControlSocket:
     """A place on the control network, in the running asyncio loop."""
 
-    def __init__(self, ways: Ways, on_datagram: OnDatagram) -> None:
+    def __init__(self, ways: Ways, on_datagram: OnDatagram, say: Say) -> None:
         self._ways = ways
+        self._say = say
         self._on_datagram = on_datagram
         self._own: dict[Place, socket.socket] = {}
         self._joined: dict[int, Place] = {}
@@ -123,13 +123,15 @@ class ControlSocket:
         unicast: tuple[Address, ...] = (),
         listen_multicast: bool = False,
         bind: Address | None = None,
+        say: Say = lambda sentence: None,
     ) -> "ControlSocket":
         """Open on `interfaces` (names or addresses); `on_datagram` gets bytes and the sender's address.
 
-        `bind`: the own sockets' port, and an address that is added to those of the interfaces. Raises UsageError if
-        no interface has an address, RefusedError if a port is taken.
+        `bind`: the own sockets' port, and an address that is added to those of the interfaces. `say` gets a
+        sentence when interfaces come or go. Raises UsageError if no interface has an address, RefusedError if a port
+        is taken.
         """
-        control = cls(Ways(interfaces, multicast, unicast, listen_multicast, bind), on_datagram)
+        control = cls(Ways(interfaces, multicast, unicast, listen_multicast, bind), on_datagram, say)
         try:
             control._begin()
         except BaseException:
@@ -180,7 +182,7 @@ class ControlSocket:
         if len(absent) == len(ways.interfaces):
             raise absent[0]
         for error in absent:
-            _log.warning("an interface is waited for", error=str(error))
+            self._say(f"an interface is waited for: {error}")
         if ways.multicast is not None and ways.listen_multicast:
             self._group = group_socket(ways.multicast)
             self._loop.add_reader(self._group, self._drain, self._group)
@@ -214,7 +216,8 @@ class ControlSocket:
             self._routes.clear()
             if new:
                 self._troubles.clear()
-            _log.info("interfaces changed", now=[f"{place.name} {place.address}" for place in self._own])
+            now = ", ".join(f"{place.name} {place.address}" for place in self._own)
+            self._say(f"the interfaces changed, now {now or 'none'}")
         self._join()
 
     def _open(self, place: Place) -> None:
@@ -243,7 +246,7 @@ class ControlSocket:
     def _trouble(self, sentence: str) -> None:
         if sentence not in self._troubles:
             self._troubles.add(sentence)
-            _log.warning("trouble with the control network, trying again", error=sentence)
+            self._say(f"{sentence}; trying again")
 
     def _shut(self, sock: socket.socket) -> None:
         if sock.fileno() >= 0:

@@ -31,10 +31,11 @@ MAX_NAMES = 8  # addresses of one board with several interfaces
 
 
 class _Speaker:
-    __slots__ = ("last", "names")
+    __slots__ = ("last", "names", "place")
 
     def __init__(self, name: str) -> None:
         self.names = [name]
+        self.place = ""
         self.last = 0.0
 
 
@@ -57,8 +58,8 @@ class Turns:
     def __len__(self) -> int:
         return len(self._keys)
 
-    def heard(self, key: str, name: str, now: float, mark: bytes = b"") -> tuple[str, ...]:
-        """The speakers of `key` if they alternate, else nothing. What has the same `mark` has one speaker."""
+    def heard(self, key: str, name: str, now: float, *, mark: bytes = b"", place: str = "") -> bool:
+        """Whether speakers of `key` alternate and this is another one than the last. One `mark` has one speaker."""
         turns = self._keys.get(key)
         if turns is None:
             turns = self._keys[key] = _Turns()
@@ -68,16 +69,18 @@ class Turns:
         turns.speakers = [one for one in turns.speakers if now - one.last <= FORGET]
         if len(turns.speakers) < 2:
             turns.returns = 0
+        last = turns.speakers[-1] if turns.speakers else None
         speaker = self._speaker(turns, name, mark)
-        speaker.last, turns.mark = now, mark
-        return tuple(one.names[0] for one in turns.speakers) if turns.returns >= RETURNS else ()
+        speaker.last, speaker.place, turns.mark = now, place, mark
+        return turns.returns >= RETURNS and speaker is not last
 
-    def alternates(self, key: str, now: float) -> bool:
-        """Whether at least two spoke in turn and not long ago."""
+    def speakers(self, key: str, now: float) -> tuple[str, ...]:
+        """Who spoke for `key` in turn and not long ago, with their places; empty if it was one at most."""
         turns = self._keys.get(key)
         if turns is None or turns.returns < RETURNS:
-            return False
-        return sum(now - one.last <= FORGET for one in turns.speakers) > 1
+            return ()
+        alive = [one for one in turns.speakers if now - one.last <= FORGET]
+        return tuple(f"{one.names[0]} ({one.place})" if one.place else one.names[0] for one in alive[1:] and alive)
 
     def name_of(self, key: str, name: str) -> str:
         """The first name of the speaker of `key` that has this one, too; else the name itself."""
@@ -117,29 +120,34 @@ class Claims:
 
     def request(self, board: Board, host: str, nonce: bytes) -> None:
         """A version request came from the address `host`."""
+        place = str(board.location)
         with self._lock:
-            self._duplicate(board.id, self._requests.heard(board.id, host, self._clock(), nonce), "is asked for by")
-            self._placed(board, host)
+            turn = self._requests.heard(board.id, host, self._clock(), mark=nonce, place=place)
+            self._placed(board, host, turn)
 
     def report(self, board: Board, host: str) -> None:
         """A report came; `host` is empty if another server passed it on."""
+        turn, place = False, str(board.location)
         with self._lock:
             if host and not _loopback(host):  # on loopback every board of the host has the same address
                 host = self._requests.name_of(board.id, host)
-                self._duplicate(board.id, self._reports.heard(board.id, host, self._clock()), "reports from")
-            self._placed(board, host)
+                turn = self._reports.heard(board.id, host, self._clock(), place=place)
+            self._placed(board, host, turn)
 
     def contested(self, board: str) -> bool:
         """Whether two computers speak as this board."""
         now = self._clock()
         with self._lock:
-            return any(turns.alternates(board, now) for turns in (self._requests, self._reports, self._places))
+            return bool(self._speakers(board, now))
 
-    def _placed(self, board: Board, host: str) -> None:
+    def _placed(self, board: Board, host: str, turn: bool) -> None:
         place, now = str(board.location), self._clock()
-        self._duplicate(board.id, self._places.heard(board.id, place, now), "says that it sits in")
-        boards = self._slots.heard(place, board.id, now)
-        if boards:
+        if self._places.heard(board.id, place, now) or turn:
+            speakers = self._speakers(board.id, now)
+            sentence = f"{len(speakers)} computers say in turn that they are board {board.id}: {_and(speakers)}"
+            self._alarms.sound(AlarmKind.DUPLICATE_ID, board.id, sentence, lasting=False)
+        if self._slots.heard(place, board.id, now):
+            boards = self._slots.speakers(place, now)
             sentence = f"{len(boards)} boards say that they sit in slot {place}: {_and(boards)}; one of them is wrong"
             self._alarms.sound(AlarmKind.SLOT_CONFLICT, place, sentence, lasting=False)
         listed = self._listed(board.id)
@@ -148,10 +156,10 @@ class Claims:
             sentence = f"{said}, but the operator's list says {listed}; the list is believed"
             self._alarms.sound(AlarmKind.SLOT_CONFLICT, board.id, sentence, lasting=False)
 
-    def _duplicate(self, board: str, speakers: tuple[str, ...], how: str) -> None:
-        if speakers:
-            sentence = f"{len(speakers)} computers say that they are board {board}: it {how} {_and(speakers)} in turn"
-            self._alarms.sound(AlarmKind.DUPLICATE_ID, board, sentence, lasting=False)
+    def _speakers(self, board: str, now: float) -> tuple[str, ...]:
+        """Those who say that they are this board: by their addresses if those tell, else by their places."""
+        found = (turns.speakers(board, now) for turns in (self._requests, self._reports, self._places))
+        return next((speakers for speakers in found if speakers), ())
 
 
 def _named(speakers: list[_Speaker], name: str) -> _Speaker | None:

@@ -21,7 +21,9 @@ import msgspec
 from boardwright import __version__, log
 from boardwright.config import Address, ServerSettings
 from boardwright.model.report import BoardReport
-from boardwright.net.multicast import ControlSocket, interface_address
+from boardwright.net.interfaces import family_of, missing, present, resolve
+from boardwright.net.multicast import ControlSocket
+from boardwright.net.udp import written
 from boardwright.protocol.choose import Choice
 from boardwright.protocol.messages import Holding
 from boardwright.protocol.offerer import ServerFacts
@@ -44,7 +46,7 @@ from boardwright.server.patient_kv import PatientKV
 from boardwright.server.peers import Peers
 from boardwright.server.piece_digests import PieceDigests
 from boardwright.server.publishing import Publishing
-from boardwright.server.reachable import facts_for
+from boardwright.server.reachable import WILDCARDS, facts_for
 from boardwright.server.registration import keep_registered
 from boardwright.server.replicator import Replicator
 from boardwright.server.responder import Responder
@@ -66,7 +68,6 @@ from boardwright.transfer.store import BlobStore
 DEFAULT_CONTROL_PORT = 6687  # where unicast requests arrive if there is no multicast group to take the port from
 UPLOADS = 4  # at the same time; more would only share the disk
 JOIN = 2.0  # seconds for loops and answers under way to end; what hangs dies with the process
-_WILDCARDS = ("0.0.0.0", "::")
 _log = log.get("server")
 
 
@@ -181,15 +182,22 @@ class Server:
         await listener.start()
         self._listeners.append(listener)
         host, port = listener.address
-        if host in _WILDCARDS:
-            host = interface_address(self._settings.cluster.interfaces[0])
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        return f"http://{written((self._own_host(host), port))}"
+
+    def _own_host(self, host: str) -> str:
+        """The address to name for one that is listened on; of the first interface that has one, if it is every one."""
+        if host not in WILDCARDS:
+            return host
+        interfaces, there = self._settings.cluster.interfaces, present()
+        found = (resolve(one, family_of(host), there) for one in interfaces)
+        place = next((place for place in found if place is not None), None)
+        if place is None:
+            raise missing(interfaces[0], family_of(host))
+        return place.address
 
     async def _open_network(self, responder: Responder) -> ControlSocket:
         cluster = self._settings.cluster
-        host = self._settings.listen[0]
-        if host in _WILDCARDS:
-            host = interface_address(cluster.interfaces[0])
+        host = self._own_host(self._settings.listen[0])
         port = cluster.multicast[1] if cluster.multicast is not None else DEFAULT_CONTROL_PORT
 
         def on_datagram(data: bytes, sender: Address) -> None:
@@ -203,6 +211,7 @@ class Server:
             unicast=tuple(address for address in self._settings.peers if address != (host, port)),
             listen_multicast=True,
             bind=(host, port),
+            say=lambda sentence: _log.warning("control network", news=sentence),
         )
 
     def _api_parts(self, blobs: str, responder: Responder) -> ApiParts:

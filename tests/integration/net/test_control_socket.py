@@ -14,7 +14,8 @@ from boardwright.model.inventory import Board
 from boardwright.model.location import Location
 from boardwright.model.plan import BoardPlan
 from boardwright.model.software import Target
-from boardwright.net.multicast import Address, ControlSocket, interface_address, multicast_works
+from boardwright.net.interfaces import missing, present, resolve
+from boardwright.net.multicast import Address, ControlSocket, multicast_works
 from boardwright.protocol.codec import MAX_DATAGRAM, Received, decode, encode_announcement, encode_offers
 from boardwright.protocol.messages import Announcement, GroupQuery, Holding, Offer, Request
 from boardwright.protocol.offerer import Catalogued, ServerFacts, answer
@@ -176,12 +177,53 @@ def test_a_second_server_on_the_same_address_is_refused() -> None:
 
 
 def test_an_interface_that_does_not_exist_is_named_in_one_sentence() -> None:
-    with pytest.raises(UsageError, match="nosuch0"):
-        interface_address("nosuch0")
-    with pytest.raises(UsageError, match="neither"):
-        interface_address("a-name-longer-than-linux-takes")
-    assert interface_address("lo") == "127.0.0.1"
-    assert interface_address("127.1.2.1") == "127.1.2.1"
+    with pytest.raises(UsageError, match=r"there is no interface 'nosuch0'"):
+        asyncio.run(ControlSocket.open(interfaces=("nosuch0",), multicast=None, on_datagram=Ear()))
+    assert "neither" in str(missing("a-name-longer-than-linux-takes", socket.AF_INET))
+    assert "192.0.2.77" in str(missing("192.0.2.77", socket.AF_INET))
+    for interface, address in (("lo", "127.0.0.1"), ("127.1.2.1", "127.1.2.1"), ("nosuch0", None), ("192.0.2.7", None)):
+        place = resolve(interface, socket.AF_INET, present())
+        assert (place.address if place else None) == address
+
+
+def test_an_interface_that_does_not_exist_is_waited_for_if_another_one_works() -> None:
+    async def body(cleanup: ExitStack) -> None:
+        control = await ControlSocket.open(
+            interfaces=("nosuch0", "127.77.1.1"), multicast=None, on_datagram=Ear(), bind=("127.77.1.1", 0)
+        )
+        cleanup.callback(control.close)
+        assert [host for host, _ in control.addresses] == ["127.77.1.1"]
+
+    run(body)
+
+
+def test_ipv6_reaches_as_ipv4_does() -> None:
+    if not any(place.address == "::1" for place in present()):
+        pytest.skip("this host has no IPv6")
+
+    async def body(cleanup: ExitStack) -> None:
+        ear = Ear()
+        server = await opened(cleanup, ear, "::1", multicast=None, bind=("::1", 0))
+        board = await opened(cleanup, Ear(), "lo", multicast=None, unicast=server.addresses)
+        board.send_group(b"request")
+        await ear.until(lambda: bool(ear.heard))
+        assert ear.heard == [(b"request", board.addresses[0])]
+        assert board.address_towards(server.addresses[0]) == "::1"
+
+    run(body)
+
+
+def test_what_the_kernel_had_no_room_for_is_counted() -> None:
+    async def body(cleanup: ExitStack) -> None:
+        control = await opened(cleanup, Ear(), "127.77.1.1", multicast=None)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mouth:
+            for _ in range(20_000):  # nobody takes them: this loop does not give the other one its turn
+                mouth.sendto(bytes(1200), control.addresses[0])
+        assert control.overflowed() > 0
+        control.close()
+        assert control.overflowed() > 0
+
+    run(body)
 
 
 def test_an_unreachable_destination_is_counted_and_nothing_is_raised() -> None:
