@@ -3,6 +3,7 @@
 Rules:
 
 * Only what the active lacks is sent; blobs that versions share are there already.
+* Whether all of it fits is asked before the first byte.
 * A version is visible only when its manifest arrives, so an upload that was cut off leaves nothing half done.
 * The same content under the same name is the same version, although small files might be packed otherwise today:
   then the manifest that is published counts.
@@ -70,9 +71,10 @@ def prepare(client: ApiClient, packed: Packed) -> Shipment | None:
 
 def as_published(client: ApiClient, shipment: Shipment) -> Shipment:
     """The shipment, or, if its very content is published under its name, that version with nothing to send."""
-    digest = _published(client, shipment)
-    if digest is None or digest == digest_of(shipment.manifest):
+    known = _published(client, shipment)
+    if known is None or known.manifest == digest_of(shipment.manifest):
         return shipment
+    digest = known.manifest
     there = client.manifest(digest)
     if there is None or not same_content(there, shipment.packed.manifest):
         return shipment
@@ -83,7 +85,9 @@ def as_published(client: ApiClient, shipment: Shipment) -> Shipment:
 
 
 def send(client: ApiClient, shipment: Shipment, on_bytes: Callable[[int], None]) -> Published:
-    """Upload and publish; raises RefusedError if the name has other content."""
+    """Upload and publish; raises RefusedError if the name has other content, FailedError if it does not fit."""
+    if shipment.missing:
+        client.room(shipment.size + len(shipment.manifest))
     for sha256 in shipment.missing:
         client.upload(sha256, counted(_upload(shipment.packed.blobs[sha256]), on_bytes))
     return client.publish(shipment.manifest)
@@ -91,21 +95,25 @@ def send(client: ApiClient, shipment: Shipment, on_bytes: Callable[[int], None])
 
 def refuse_other_content(client: ApiClient, shipment: Shipment) -> bool:
     """Whether this very version is published already; raises RefusedError if its name has other content."""
-    there = _published(client, shipment)
-    if there is not None and there != digest_of(shipment.manifest):
-        raise RefusedError(
-            f"{shipment.name} is published already with other content",
-            hint="versions are immutable: give the new content a new version",
-        )
-    return there is not None
+    known = _published(client, shipment)
+    if known is None:
+        return False
+    if known.manifest != digest_of(shipment.manifest):
+        there = client.manifest(known.manifest) if known.retired else None
+        if there is None or not same_content(there, shipment.packed.manifest):
+            raise RefusedError(
+                f"{shipment.name} is published already with other content",
+                hint="versions are immutable: give the new content a new version",
+            )
+    return not known.retired
 
 
-def _published(client: ApiClient, shipment: Shipment) -> str | None:
-    """The digest of the manifest that is published under the shipment's name, if any."""
+def _published(client: ApiClient, shipment: Shipment) -> VersionSummary | None:
+    """What is published under the shipment's name, if anything."""
     manifest = shipment.packed.manifest
     name = (manifest.group, manifest.version, manifest.variant)
     there = client.software().software
-    return next((one.manifest for one in there if (one.group, one.version, one.variant) == name), None)
+    return next((one for one in there if (one.group, one.version, one.variant) == name), None)
 
 
 def base_manifests(client: ApiClient, group: str | None) -> list[Manifest]:
@@ -116,7 +124,7 @@ def base_manifests(client: ApiClient, group: str | None) -> list[Manifest]:
 
 
 def _of_group(versions: Iterable[VersionSummary], group: str | None) -> list[VersionSummary]:
-    return [version for version in versions if group in (None, version.group)]
+    return [version for version in versions if group in (None, version.group) and not version.retired]
 
 
 def _upload(source: BlobSource) -> Upload:

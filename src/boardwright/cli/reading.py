@@ -157,7 +157,13 @@ def show_software(found: SoftwareList) -> None:
     output.show_table(
         ("group", "version", "variant", "size", "manifest"),
         (
-            (entry.group, entry.version, entry.variant, output.size(entry.size), entry.manifest[:12])
+            (
+                entry.group,
+                entry.version,
+                entry.variant,
+                "retired" if entry.retired else output.size(entry.size),
+                entry.manifest[:12],
+            )
             for entry in found.software
         ),
         "nothing has been published yet",

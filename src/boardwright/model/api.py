@@ -17,6 +17,7 @@ GET    /v1/alarms                                                      AlarmList
 GET    /v1/software, /v1/software/GROUP                                SoftwareList
 POST   /v1/blobs/missing                  list of SHA-256 (hex)        those that the server lacks
 PUT    /v1/blobs/SHA256                   the bytes                    201, or 422 if the bytes are others
+POST   /v1/blobs/room                     RoomRequest                  the same, or 507 if that does not fit
 POST   /v1/blobs/SHA256/verify                                         202, 404 (any server; hashed in its turn)
 POST   /v1/versions                       the manifest's bytes         201 VersionSummary, 200 if it was there
                                                                        already, 409 if the name has other content
@@ -127,12 +128,21 @@ class ServerWord(ServerStatus, frozen=True):
 
 
 class VersionSummary(msgspec.Struct, frozen=True):
+    """`retired`: the stores dropped its files to make room; publishing the same content again revives it."""
+
     group: str
     version: str
     variant: str
     manifest: str
     size: int
     published: float
+    retired: bool = False
+
+
+class RoomRequest(msgspec.Struct, frozen=True):
+    """`bytes` that a publish is about to upload."""
+
+    bytes: int
 
 
 class SoftwareList(msgspec.Struct, frozen=True):

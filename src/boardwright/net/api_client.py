@@ -21,6 +21,7 @@ from boardwright.model.api import (
     Health,
     Problem,
     RolloutList,
+    RoomRequest,
     ServerList,
     SoftwareList,
     VersionSummary,
@@ -104,6 +105,10 @@ class ApiClient:
             part = msgspec.json.encode(asked[start : start + MAX_ASKED])
             missing.update(self._post("/v1/blobs/missing", part, list[str]))
         return missing
+
+    def room(self, count: int) -> None:
+        """Ask for room for `count` bytes; FailedError if they do not fit into the active's store."""
+        self._post("/v1/blobs/room", msgspec.json.encode(RoomRequest(count)), RoomRequest)
 
     def upload(self, sha256: str, upload: Upload) -> None:
         """Put one blob; FailedError or MalformedError's exit code if the bytes are others than `sha256` says."""

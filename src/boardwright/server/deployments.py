@@ -95,8 +95,15 @@ def _assignment(request: DeploymentRequest) -> Assignment:
 
 
 def _check_published(facts: Facts, assignment: Assignment) -> None:
-    records = facts.catalog.values()
+    catalog = facts.catalog.values()
+    retired = {record.version for record in catalog if record.group == assignment.group and record.retired}
+    records = [record for record in catalog if not record.retired]
     versions = {record.version for record in records if record.group == assignment.group}
+    if assignment.version in retired - versions:
+        raise FailedError(
+            f"version {assignment.version!r} of {assignment.group} was retired from the stores to make room",
+            hint="publish it again, with the same content",
+        )
     if not versions:
         groups = _names(record.group for record in records)
         raise FailedError(f"no version of the group {assignment.group!r} is published", hint=f"groups: {groups}")

@@ -1,5 +1,7 @@
 """How this server is, in one struct: for the list of servers and for the active."""
 
+from collections.abc import Callable
+
 import msgspec
 
 from boardwright.config import ServerSettings
@@ -10,9 +12,14 @@ from boardwright.server.mirror import Mirror
 from boardwright.server.standing import ServerStanding
 from boardwright.transfer.serve import BlobService
 
+NAMED = 3  # versions that the health names
+
 
 class OwnStatus:
-    """Call it for the status of this moment; `word` adds the alarms, for the active."""
+    """Call it for the status of this moment; `word` adds the alarms, for the active.
+
+    `short` answers the names of versions that are not here for want of room.
+    """
 
     def __init__(
         self,
@@ -22,6 +29,7 @@ class OwnStatus:
         standing: ServerStanding,
         blobs: BlobService,
         alarms: Alarms,
+        short: Callable[[], tuple[str, ...]],
     ) -> None:
         self._settings = settings
         self._mirror = mirror
@@ -29,6 +37,7 @@ class OwnStatus:
         self._standing = standing
         self._blobs = blobs
         self.alarms = alarms
+        self._short = short
 
     def __call__(self) -> ServerStatus:
         held = self._holdings.complete()
@@ -51,6 +60,10 @@ class OwnStatus:
     def _health(self) -> str:
         if self._standing.engine:
             return f"serves, but takes no changes: {self._standing.engine}"
+        short = self._short()
+        if short:
+            named = ", ".join(short[:NAMED]) + (" ..." if len(short) > NAMED else "")
+            return f"no room for {named}"
         planned = self._mirror.state.planned_manifests()
         if any(record.manifest in planned for record in self._holdings.incomplete()):
             return "preparing"

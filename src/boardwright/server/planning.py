@@ -4,7 +4,9 @@ Rules:
 
 * The planner is pure and decides; nothing here weighs boards against each other.
 * The checker judges every plan anew before it is committed, whoever made it.
-* A plan is committed only onto its parent: its transaction compares the plan and the policy that it was made from.
+* A plan is committed only onto its parent: its transaction compares the plan and the policy that it was made from, and
+  the records of the versions that it names, so that none of them is retired at the same moment.
+* Versions that were retired cannot be planned.
 """
 
 from collections.abc import Mapping
@@ -16,7 +18,7 @@ from boardwright.planner.check import check
 from boardwright.planner.planner import CatalogEntry, Proposal, plan
 from boardwright.server.facts import Facts, encoded
 from boardwright.state.kv import Transaction
-from boardwright.state.records import PLAN, POLICY, CatalogRecord
+from boardwright.state.records import PLAN, POLICY, CatalogRecord, catalog_key
 
 NAMED_FINDINGS = 5  # how many faults of a refused plan the sentence names
 
@@ -40,16 +42,23 @@ def transaction(facts: Facts, policy: Policy, proposal: Proposal) -> Transaction
         puts[POLICY] = encoded(policy)
     if proposal.plan is not None:
         puts[PLAN] = encoded(proposal.plan)
-    return Transaction(facts.compare(POLICY, PLAN), puts)
+    named = (catalog_key(one.group, one.version, one.variant) for one in (proposal.plan or facts.plan).targets)
+    return Transaction(facts.compare(POLICY, PLAN, *(key for key in named if key in facts.revisions)), puts)
+
+
+def target_of(record: CatalogRecord) -> Target:
+    """A published version as plans name it."""
+    return Target(record.group, record.version, record.variant, record.manifest)
 
 
 def catalog_entries(catalog: Mapping[str, CatalogRecord]) -> tuple[CatalogEntry, ...]:
     """The catalog as the planner reads it."""
     return tuple(
         CatalogEntry(
-            target=Target(record.group, record.version, record.variant, record.manifest),
+            target=target_of(record),
             requires=record.requires,
             board_types=tuple(record.variant.split(",")),
         )
         for _, record in sorted(catalog.items())
+        if not record.retired
     )

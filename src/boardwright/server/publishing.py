@@ -4,18 +4,20 @@ Rules:
 
 * The manifest is checked and every blob it names is in the store, with the size and the piece digests that it says,
   before anything is written: a piece digest that is wrong would fail on every board.
-* A name (group, version, variant) is immutable: the same content again is fine, other content is refused.
+* A name (group, version, variant) is immutable: the same content again is fine, other content is refused. Of a version
+  that was retired, too, and its content revives it, however its small files are packed this time.
 * The catalog record is the last thing written, in a transaction that only the active can commit. A publish that is
   cut off leaves blobs that nobody names, never a version that nobody has.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
 from boardwright.errors import ConflictError, FailedError, MalformedError, RefusedError
-from boardwright.model.software import Manifest, decode_manifest, digest_of
+from boardwright.model.software import Manifest, decode_manifest, digest_of, same_content
 from boardwright.server.facts import encoded
+from boardwright.server.holdings import stored_manifest
 from boardwright.server.mirror import Mirror
 from boardwright.server.piece_digests import PieceDigests
 from boardwright.state.kv import KV, Transaction
@@ -29,11 +31,16 @@ NAMED_BLOBS = 5  # how many of the missing blobs the sentence names
 Commit = Callable[[Transaction], int]
 
 
-class Publishing:
-    """Publishes into `store` and, by `commit` (fenced by the lease), the state; `wall` is seconds since the epoch.
+class PublishEvents(msgspec.Struct, frozen=True):
+    """`begun` is told of all blobs before they are looked at, so that nobody collects them meanwhile; `whole` of every
+    version that is published, which is then complete in the store."""
 
-    `on_whole` is told of every version that is published, which is then complete in the store.
-    """
+    begun: Callable[[Iterable[str]], None]
+    whole: Callable[[CatalogRecord], None]
+
+
+class Publishing:
+    """Publishes into `store` and, by `commit` (fenced by the lease), the state; `wall` is seconds since the epoch."""
 
     def __init__(
         self,
@@ -42,7 +49,7 @@ class Publishing:
         mirror: Mirror,
         store: BlobStore,
         pieces: PieceDigests,
-        on_whole: Callable[[CatalogRecord], None],
+        events: PublishEvents,
         wall: Callable[[], float],
     ) -> None:
         self._kv = kv
@@ -50,7 +57,7 @@ class Publishing:
         self._mirror = mirror
         self._store = store
         self._pieces = pieces
-        self._on_whole = on_whole
+        self._events = events
         self._wall = wall
 
     def publish(self, data: bytes) -> tuple[CatalogRecord, bool]:
@@ -60,6 +67,7 @@ class Publishing:
         """
         manifest = decode_manifest(data)
         digest = digest_of(data)
+        self._events.begun([digest, *(blob.sha256 for blob in manifest.blobs)])
         self._check_blobs(manifest)
         if not self._store.has(digest):
             self._store.put(digest, [data])
@@ -72,8 +80,8 @@ class Publishing:
             published=self._wall(),
             requires=dict(manifest.requires),
         )
-        known = self._add(record)
-        self._on_whole(record)
+        known = self._add(record, manifest)
+        self._events.whole(record)
         return (record, True) if known is None else (known, False)
 
     def _check_blobs(self, manifest: Manifest) -> None:
@@ -95,33 +103,42 @@ class Publishing:
                     "its bytes do not have"
                 )
 
-    def _add(self, record: CatalogRecord) -> CatalogRecord | None:
-        """None if the record is new, else the one that was there."""
+    def _add(self, record: CatalogRecord, manifest: Manifest) -> CatalogRecord | None:
+        """None if the record is new or revived, else the one that was there."""
         key = catalog_key(record.group, record.version, record.variant)
-        known = self._known(key, record)
+        revision, known = self._known(key, record, manifest)
         if known is not None:
             return known
         try:
-            revision = self._commit(Transaction({key: 0}, {key: encoded(record)}))
+            revision = self._commit(Transaction({key: revision}, {key: encoded(record)}))
         except DeposedError:
             raise
         except ConflictError:
-            known = self._known(key, record)  # somebody published the same name at the same moment
+            _, known = self._known(key, record, manifest)  # somebody published the same name at the same moment
             if known is None:
                 raise
             return known
         self._mirror.wait_for(revision, SEEN_WITHIN)
         return None
 
-    def _known(self, key: str, record: CatalogRecord) -> CatalogRecord | None:
+    def _known(self, key: str, record: CatalogRecord, manifest: Manifest) -> tuple[int, CatalogRecord | None]:
+        """The revision of what the name is bound to, 0 for nothing, and the version itself unless it was retired."""
         entry = self._kv.get(key)
         if entry is None:
-            return None
+            return 0, None
         known = msgspec.json.decode(entry.value, type=CatalogRecord)
-        if known.manifest != record.manifest:
+        same = known.manifest == record.manifest or (known.retired and self._same_content(known.manifest, manifest))
+        if not same:
             raise RefusedError(
                 f"{record.group} {record.version} for {record.variant} is published with other content "
                 f"(manifest {known.manifest[:12]}, yours {record.manifest[:12]})",
                 hint="a version is immutable; publish under another version name",
             )
-        return known
+        return entry.revision, None if known.retired else known
+
+    def _same_content(self, digest: str, manifest: Manifest) -> bool:
+        try:
+            retired = stored_manifest(self._store, digest)
+        except MalformedError:
+            return False
+        return retired is not None and same_content(retired, manifest)

@@ -10,6 +10,8 @@ Rules:
 * Whoever cannot be copied now is tried again with back-off; nobody is told `preparing` meanwhile. A server that is
   still copying itself is asked again soon.
 * What was damaged on this disk is copied like what is missing, less its sound pieces (see ``damage``).
+* What does not fit (see ``room``) is not copied; for a version that the plan needs, this server lets go of older ones
+  that it does not need, as long as the active says that it holds them.
 * One version at a time: two would only share the line, and the first would be there later.
 """
 
@@ -17,41 +19,60 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
+import msgspec
+
 from boardwright import log
 from boardwright.errors import BoardwrightError, FailedError, MalformedError
 from boardwright.model.software import Manifest
 from boardwright.protocol.choose import Choice
 from boardwright.protocol.messages import Holding
+from boardwright.server.collector import Collector
 from boardwright.server.damage import Damage
 from boardwright.server.holdings import Holdings, stored_manifest
 from boardwright.server.manifest_copy import copy_manifest
 from boardwright.server.mirror import Mirror, MirrorState
+from boardwright.server.rollouts import ordered
+from boardwright.server.room import Room
 from boardwright.state.records import CatalogRecord
 from boardwright.transfer.fetch import FetchLimits, fetch
 from boardwright.transfer.http_source import HttpSource
 from boardwright.transfer.sources import SourceList
+from boardwright.transfer.space import NoSpaceError
 from boardwright.transfer.store import BlobStore
 
 FIRST_BACKOFF = 0.5  # seconds
 LONGEST_BACKOFF = 30.0  # a server that comes back is asked within this
+KEPT_ROLLOUTS = 2  # versions of a group by its last rollouts: what runs and what it would go back to
 LOOK_EVERY = 5.0  # seconds between looks, beside being woken and what is due earlier
 _log = log.get("server.replicator")
 
 Ask = Callable[[CatalogRecord], Choice]
 
 
+class Copying(msgspec.Struct, frozen=True):
+    """`ask` blocks until it is known who has a version; `active` answers the active's id, if it is another server."""
+
+    ask: Ask
+    room: Room
+    collector: Collector
+    active: Callable[[], str | None]
+
+
 class Replicator:
-    """`ask` blocks until it is known who has a version; `server` is this server's id."""
+    """`server` is this server's id."""
 
     def __init__(
-        self, server: str, mirror: Mirror, holdings: Holdings, store: BlobStore, damage: Damage, ask: Ask
+        self, server: str, mirror: Mirror, holdings: Holdings, store: BlobStore, damage: Damage, copying: Copying
     ) -> None:
         self._server = server
         self._mirror = mirror
         self._holdings = holdings
         self._store = store
         self._damage = damage
-        self._ask = ask
+        self._ask = copying.ask
+        self._room = copying.room
+        self._collector = copying.collector
+        self._active = copying.active
         self._wake = threading.Event()
         self._failures: dict[str, int] = {}
         self._due: dict[str, float] = {}
@@ -80,7 +101,16 @@ class Replicator:
 
     def _next(self) -> CatalogRecord | None:
         self._holdings.know(self._mirror.state.catalog.values())
-        incomplete = by_need(self._holdings.incomplete(), self._mirror.state)
+        state = self._mirror.state
+        planned = state.planned_manifests()
+        for manifest in self._collector.let_go & planned:
+            self._collector.recall(manifest)
+        incomplete = [
+            record
+            for record in by_need(self._holdings.incomplete(), state)
+            if record.manifest not in self._collector.let_go
+        ]
+        self._room.forget_all_but(self._collector.let_go.union(record.manifest for record in incomplete))
         for gone in self._due.keys() - {record.manifest for record in incomplete}:
             del self._due[gone]
             self._failures.pop(gone, None)
@@ -107,11 +137,16 @@ class Replicator:
             )
             try:
                 manifest = self._bring_manifest(record, sources)
+                self._make_room(record, manifest)
                 fetched = fetch(self._store.missing(manifest), sources, self._store, limits=FetchLimits(), stop=stop)
             finally:
                 sources.close()
             if self._holds(record, fetched.bytes):
                 _log.info("version copied", version=name, reason=choice.reason, seconds=time.monotonic() - begun)
+        except NoSpaceError as error:
+            _log.warning("no room for a version", version=name, error=str(error))
+            self._room.not_copied(record, error)
+            self._back_off(record)
         except (BoardwrightError, OSError) as error:
             _log.warning("version not copied", version=name, error=str(error))
             self._back_off(record)
@@ -133,7 +168,26 @@ class Replicator:
             return False
         self._holdings.mark(record.manifest, Holding.ALL)
         self._damage.whole(record, sources)
+        self._room.copied(record)
         return True
+
+    def _make_room(self, record: CatalogRecord, manifest: Manifest) -> None:
+        """Raise QuotaError unless what is missing fits into the quota, if need be after letting other versions go."""
+        name, count = f"{record.group} {record.version}", self._store.lacking(manifest.blobs)
+        lacking = self._room.lacking_for_copy(count)
+        state, active = self._mirror.state, self._active()
+        if lacking and active is not None and record.manifest in state.planned_manifests():
+            for other in not_needed(self._holdings.complete(), state):
+                if any(candidate.source.id == active for candidate in self._ask(other).ranking):
+                    self._holdings.mark(other.manifest, Holding.NONE)
+                    self._collector.release(other.manifest)
+                    self._room.not_copied(other, self._room.quota_error(f"{other.group} {other.version}", other.size))
+                    _log.warning("let go for want of room", version=f"{other.group} {other.version}", planned=name)
+                    lacking = self._room.lacking_for_copy(count)
+                if not lacking:
+                    break
+        if lacking:
+            raise self._room.quota_error(name, count)
 
     def _bring_manifest(self, record: CatalogRecord, sources: SourceList) -> Manifest:
         if not self._store.has(record.manifest):
@@ -156,6 +210,22 @@ class Replicator:
         self._failures[record.manifest] = failures + 1
         self._due[record.manifest] = time.monotonic() + min(FIRST_BACKOFF * 2.0 ** min(failures, 16), LONGEST_BACKOFF)
         self._holdings.mark(record.manifest, Holding.NONE)
+
+
+def not_needed(records: list[CatalogRecord], state: MirrorState) -> list[CatalogRecord]:
+    """Versions that neither the plan nor the last two rollouts of their group name, the oldest first."""
+    planned = state.planned_manifests()
+    kept: dict[str, list[str]] = {}
+    for rollout in reversed(ordered(state.rollouts.values())):
+        versions = kept.setdefault(rollout.group, [])
+        if rollout.version not in versions and len(versions) < KEPT_ROLLOUTS:
+            versions.append(rollout.version)
+    free = [
+        record
+        for record in records
+        if record.manifest not in planned and record.version not in kept.get(record.group, ())
+    ]
+    return sorted(free, key=lambda record: (record.published, record.manifest))
 
 
 def by_need(records: list[CatalogRecord], state: MirrorState) -> list[CatalogRecord]:

@@ -1,7 +1,6 @@
 """Which part of the server answers which call: the API's wiring, and what is counted."""
 
 from collections.abc import Callable
-from concurrent.futures import Executor
 
 import msgspec
 from litestar import Litestar
@@ -30,14 +29,12 @@ from boardwright.server.deployments import Deployments
 from boardwright.server.mirror import Mirror
 from boardwright.server.own_status import OwnStatus
 from boardwright.server.peers import Peers
-from boardwright.server.piece_digests import PieceDigests
 from boardwright.server.publishing import Publishing
 from boardwright.server.responder import Responder
 from boardwright.server.rollout_watch import RolloutWatch
 from boardwright.server.scrubber import Scrubber, Verifier
 from boardwright.server.standing import ServerStanding
 from boardwright.transfer.serve import BlobService
-from boardwright.transfer.store import BlobStore
 
 
 class ApiParts(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,7 +44,6 @@ class ApiParts(msgspec.Struct, frozen=True, kw_only=True):
     cluster: str
     blobs_url: str
     blobs: BlobService
-    store: BlobStore
     mirror: Mirror
     standing: ServerStanding
     board_reports: BoardReports
@@ -59,8 +55,7 @@ class ApiParts(msgspec.Struct, frozen=True, kw_only=True):
     publishing: Publishing
     deployments: Deployments
     watch: RolloutWatch
-    uploads: Executor
-    pieces: PieceDigests
+    intake: uploads.Intake
     damage: Damage
     scrubber: Scrubber
     verifier: Verifier
@@ -81,7 +76,7 @@ def api(parts: ApiParts) -> Litestar:
             *boards.routes(parts.mirror, parts.board_reports),
             *servers.routes(parts.peers),
             *software.routes(parts.mirror),
-            *uploads.routes(parts.store, parts.publishing, parts.pieces, parts.uploads),
+            *uploads.routes(parts.intake, parts.publishing),
             *deployments.routes(parts.deployments),
             *rollouts.routes(parts.watch),
         ],
@@ -124,6 +119,9 @@ def _counted(parts: ApiParts) -> list[Counted]:
         Counted("blobs_checked", "Blobs checked on request", lambda: parts.verifier.checks, grows=True),
         Counted("blobs_damaged", "Blobs found damaged", lambda: parts.damage.found, grows=True),
         Counted("blobs_repaired", "Damaged blobs that are whole again", lambda: parts.damage.repaired, grows=True),
+        Counted(
+            "collected_bytes", "Bytes of dropped blobs", lambda: parts.intake.collector.bytes_collected, grows=True
+        ),
         Counted("alarms", "Alarms by kind", parts.status.alarms.counts, label="kind"),
         Counted(
             "reports_late",

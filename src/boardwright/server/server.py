@@ -29,12 +29,15 @@ from boardwright.protocol.messages import Holding
 from boardwright.protocol.offerer import ServerFacts
 from boardwright.server.alarms import Alarms
 from boardwright.server.announcer import Announcer
+from boardwright.server.api.uploads import Intake
 from boardwright.server.asking import Asking
 from boardwright.server.board_reports import BoardReports
 from boardwright.server.claims import Claims
+from boardwright.server.collector import Collector
 from boardwright.server.courier import Courier
 from boardwright.server.damage import Damage
 from boardwright.server.deployments import Deployments
+from boardwright.server.disk_watch import DiskWatch
 from boardwright.server.distance import leaves_chassis
 from boardwright.server.executor import Executor
 from boardwright.server.flood_watch import EVERY, FloodWatch
@@ -45,12 +48,14 @@ from boardwright.server.own_status import OwnStatus
 from boardwright.server.patient_kv import PatientKV
 from boardwright.server.peers import Peers
 from boardwright.server.piece_digests import PieceDigests
-from boardwright.server.publishing import Publishing
+from boardwright.server.publishing import PublishEvents, Publishing
 from boardwright.server.reachable import WILDCARDS, facts_for
 from boardwright.server.registration import keep_registered
-from boardwright.server.replicator import Replicator
+from boardwright.server.replicator import Copying, Replicator
 from boardwright.server.responder import Responder
+from boardwright.server.retirement import Retirement
 from boardwright.server.rollout_watch import RolloutWatch
+from boardwright.server.room import Room
 from boardwright.server.routes import ApiParts, api
 from boardwright.server.scrubber import Scrubber, Verifier
 from boardwright.server.standing import ServerStanding
@@ -104,7 +109,32 @@ class Server:
         self._scrubber = Scrubber(self._store, self._damage, settings.scrub_period)
         self._verifier = Verifier(self._store, self._damage)
         self._replicator: Replicator | None = None
-        self._status = OwnStatus(settings, self._mirror, self._holdings, self._standing, self._blobs, self._alarms)
+        self._collector = Collector(self._store, self._mirror, self._versions, self._damage, time.monotonic)
+        retirement = Retirement(
+            self._kv,
+            self._role.commit,
+            self._mirror,
+            self._board_reports,
+            self._collector,
+            self._versions,
+            lambda: self._active_since,
+        )
+        self._room = Room(
+            self._store,
+            settings.store_quota,
+            self._collector,
+            self._alarms,
+            lambda lacking: retirement.retire(lacking) if self._standing.is_active else (),
+        )
+        self._status = OwnStatus(
+            settings,
+            self._mirror,
+            self._holdings,
+            self._standing,
+            self._blobs,
+            self._alarms,
+            lambda: self._room.short,
+        )
         self._watch = RolloutWatch(self._mirror, self._board_reports, lambda: self._active_since)
         self._executor = Executor(
             kv=self._kv,
@@ -147,7 +177,7 @@ class Server:
             self._holdings,
             self._store,
             self._damage,
-            lambda record: self._ask(asking, loop, record),
+            Copying(lambda record: self._ask(asking, loop, record), self._room, self._collector, self._other_active),
         )
         self._mirror.subscribe(lambda before, after: self._on_state(before, after, loop, replicator))
         self._start_loops(facts, replicator)
@@ -158,6 +188,7 @@ class Server:
         self._stop.set()
         self._executor.wake()
         self._verifier.wake()
+        self._collector.wake()
         self._look_for_work()
         lease, others = self._threads[:1], self._threads[1:]
         for thread in lease:
@@ -216,15 +247,13 @@ class Server:
 
     def _api_parts(self, blobs: str, responder: Responder) -> ApiParts:
         pieces = PieceDigests(self._store)
-        publishing = Publishing(
-            self._kv, self._role.commit, self._mirror, self._store, pieces, self._on_published, time.time
-        )
+        events = PublishEvents(self._collector.touch, self._on_published)
+        publishing = Publishing(self._kv, self._role.commit, self._mirror, self._store, pieces, events, time.time)
         return ApiParts(
             server=self._settings.id,
             cluster=self._settings.cluster.name,
             blobs_url=blobs,
             blobs=self._blobs,
-            store=self._store,
             mirror=self._mirror,
             standing=self._standing,
             board_reports=self._board_reports,
@@ -236,8 +265,7 @@ class Server:
             publishing=publishing,
             deployments=Deployments(self._kv, self._role.commit, self._mirror, time.time),
             watch=self._watch,
-            uploads=self._uploads,
-            pieces=pieces,
+            intake=Intake(self._store, pieces, self._room, self._collector, self._uploads),
             damage=self._damage,
             scrubber=self._scrubber,
             verifier=self._verifier,
@@ -253,6 +281,8 @@ class Server:
         self._start_thread("follower", lambda: follower.run(stop))
         self._start_thread("executor", lambda: self._executor.run(stop))
         self._start_thread("replicator", lambda: replicator.run(stop))
+        self._start_thread("collector", lambda: self._collector.run(stop))
+        self._start_thread("disk", lambda: DiskWatch(self._store.space, self._alarms).run(stop))
         self._start_thread("scrubber", lambda: self._scrubber.run(stop))
         self._start_thread("verifier", lambda: self._verifier.run(stop))
         self._start_thread("courier", lambda: courier.run(stop))
@@ -274,6 +304,11 @@ class Server:
     def _on_published(self, record: CatalogRecord) -> None:
         self._holdings.mark(record.manifest, Holding.ALL)
         self._damage.whole(record, ["a publish"])
+        self._collector.settle([record.manifest, *(self._versions.of(record.manifest) or ())])
+
+    def _other_active(self) -> str | None:
+        active = self._standing.active()
+        return None if active is None or active.id == self._settings.id else active.id
 
     def _look_for_work(self) -> None:
         if self._replicator is not None:
@@ -306,6 +341,7 @@ class Server:
         """Runs on the follower's thread."""
         if before.catalog != after.catalog:
             self._holdings.know(after.catalog.values())
+            self._collector.wake()
             replicator.wake()
         if after.plan.generation > before.plan.generation and self._announcer is not None:
             loop.call_soon_threadsafe(self._announcer.announce, after.plan.generation)

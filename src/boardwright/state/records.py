@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from boardwright.model.policy import Selector
+from boardwright.model.policy import Assignment, Selector
 
 SCHEMA = 1  # of all records: grows when a release adds a field or a kind of record
 LEASE = "lease/active"  # LeaseRecord
@@ -79,6 +79,11 @@ class RolloutRecord(msgspec.Struct, frozen=True):
     confirmed: int = 0
     failed: int = 0
     reasons: dict[str, str] = {}
+
+    @property
+    def assignment(self) -> Assignment:
+        """What it wanted."""
+        return Assignment(self.group, self.version, self.selectors)
 
 
 def encode_record(record: msgspec.Struct) -> bytes:

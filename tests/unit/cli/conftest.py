@@ -9,7 +9,7 @@ import pytest
 
 from boardwright.cli.program import run
 from boardwright.cli.session import Session
-from boardwright.errors import BoardwrightError
+from boardwright.errors import BoardwrightError, FailedError
 from boardwright.model.api import (
     Alarm,
     AlarmList,
@@ -65,6 +65,7 @@ class FakeCluster:
         self.versions: list[VersionSummary] = []
         self.rollout_answers: list[RolloutStatus | BoardwrightError] = [rollout("done", 2)]
         self.engine = ""
+        self.free = 1 << 40
         self.board_list = BoardList(
             (BoardStatus("c1s3", "1", "3", "lc", 2, 0.5, {"platform": DOWNLOADING}),),
         )
@@ -126,6 +127,10 @@ class FakeCluster:
 
     def missing_blobs(self, digests: Iterable[str]) -> set[str]:
         return set(digests) - self.blobs.keys()
+
+    def room(self, count: int) -> None:
+        if count > self.free:
+            raise FailedError("the publish does not fit")
 
     def upload(self, sha256: str, upload: Upload) -> None:
         with upload.open() as file:

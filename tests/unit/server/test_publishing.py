@@ -9,7 +9,7 @@ from boardwright.errors import ConflictError, FailedError, MalformedError, Refus
 from boardwright.model.software import PIECE_SIZE, encode_manifest
 from boardwright.server.facts import encoded, read_facts
 from boardwright.server.piece_digests import PieceDigests
-from boardwright.server.publishing import Publishing
+from boardwright.server.publishing import PublishEvents, Publishing
 from boardwright.state.kv import Transaction
 from boardwright.state.lease import DeposedError
 from boardwright.state.memory_kv import MemoryKV
@@ -25,13 +25,14 @@ class Bench:
         self.store = BlobStore(root)
         self.before_commit: list[Transaction | ConflictError] = []
         self.whole: list[str] = []
+        self.touched: list[str] = []
         self.publishing = Publishing(
             self.kv,
             self._commit,
             NoWait(),
             self.store,
             PieceDigests(self.store),
-            lambda record: self.whole.append(record.version),
+            PublishEvents(self.touched.extend, lambda record: self.whole.append(record.version)),
             lambda: 1000.0,
         )
 

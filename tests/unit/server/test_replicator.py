@@ -12,11 +12,13 @@ from boardwright.model.software import Target
 from boardwright.protocol.choose import Candidate, Choice
 from boardwright.protocol.messages import Holding
 from boardwright.server.alarms import Alarms
+from boardwright.server.collector import Collector
 from boardwright.server.damage import Damage
 from boardwright.server.facts import encoded
 from boardwright.server.holdings import Holdings
 from boardwright.server.mirror import Mirror, MirrorState
-from boardwright.server.replicator import Replicator, by_need
+from boardwright.server.replicator import Copying, Replicator, by_need
+from boardwright.server.room import Room
 from boardwright.server.version_blobs import VersionBlobs
 from boardwright.state.kv import Change
 from boardwright.state.records import CatalogRecord
@@ -38,8 +40,16 @@ class Bench:
         self.answers = [NOBODY]
         self.asked: list[str] = []
         self.alarms = Alarms("c1s1", lambda: 0.0)
-        self.damage = Damage(self.store, self.holdings, VersionBlobs(self.store), self.alarms, lambda: None)
-        self.replicator = Replicator("c1s1", self.mirror, self.holdings, self.store, self.damage, self.ask)
+        versions = VersionBlobs(self.store)
+        self.damage = Damage(self.store, self.holdings, versions, self.alarms, lambda: None)
+        self.collector = Collector(self.store, self.mirror, versions, self.damage, lambda: 0.0)
+        self.quota(0)
+
+    def quota(self, quota: int) -> None:
+        """Begin anew with this quota."""
+        self.room = Room(self.store, quota, self.collector, self.alarms, lambda _: ())
+        copying = Copying(self.ask, self.room, self.collector, lambda: "c2s1")
+        self.replicator = Replicator("c1s1", self.mirror, self.holdings, self.store, self.damage, copying)
 
     def ask(self, record: CatalogRecord) -> Choice:
         self.asked.append(record.version)

@@ -35,6 +35,7 @@ def summary(record: CatalogRecord) -> VersionSummary:
         manifest=record.manifest,
         size=record.size,
         published=record.published,
+        retired=record.retired,
     )
 
 

@@ -8,16 +8,19 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Executor
 
+import msgspec
 from litestar import Response, post, put
 from litestar.handlers import HTTPRouteHandler
 
 from boardwright.errors import FailedError, UsageError
-from boardwright.model.api import Problem, VersionSummary
+from boardwright.model.api import Problem, RoomRequest, VersionSummary
 from boardwright.model.software import MAX_MANIFEST_BYTES
 from boardwright.server.api.problems import AnyRequest, problem
 from boardwright.server.api.software import summary
+from boardwright.server.collector import Collector
 from boardwright.server.piece_digests import PieceDigests
 from boardwright.server.publishing import Publishing
+from boardwright.server.room import Room
 from boardwright.transfer.space import HINT, NoSpaceError, is_full
 from boardwright.transfer.store import BlobStore
 
@@ -27,14 +30,41 @@ MAX_ASKED = 8 * 1024 * 1024  # a list of 100,000 digests
 _HEX = frozenset("0123456789abcdef")
 
 
-def routes(store: BlobStore, publishing: Publishing, pieces: PieceDigests, disk: Executor) -> list[HTTPRouteHandler]:
-    """`disk` runs the uploads, so that slow ones do not hold up other calls."""
+class Intake(msgspec.Struct, frozen=True):
+    """What uploads go through; `disk` runs them, so that slow ones do not hold up other calls."""
+
+    store: BlobStore
+    pieces: PieceDigests
+    room: Room
+    collector: Collector
+    disk: Executor
+
+    def put(self, sha256: str, length: int, blocks: Iterator[bytes]) -> None:
+        """Take one blob in; raises NoSpaceError, MalformedError."""
+        self.collector.touch([sha256], upload=True)
+        try:
+            with self.room.for_upload(sha256, length):
+                self.store.put(sha256, self.pieces.of_upload(sha256, blocks))
+        except OSError as error:
+            if not is_full(error):
+                raise
+            raise NoSpaceError(f"the disk of {self.store.root} became full during the upload", hint=HINT) from error
+        self.collector.touch([sha256], upload=True)
+
+
+def routes(intake: Intake, publishing: Publishing) -> list[HTTPRouteHandler]:
+    @post("/v1/blobs/room", status_code=200, sync_to_thread=True)
+    def room(data: RoomRequest) -> RoomRequest:
+        """Whether so many bytes may come; room is made for them if it can be."""
+        intake.room.for_publish(data.bytes)
+        return data
 
     @post("/v1/blobs/missing", status_code=200, request_max_body_size=MAX_ASKED, sync_to_thread=True)
     def missing(data: list[str]) -> list[str]:
         for sha256 in data:
             check_digest(sha256)
-        return [sha256 for sha256 in data if not store.has(sha256)]
+        intake.collector.touch(sha256 for sha256 in data if intake.store.has(sha256))
+        return [sha256 for sha256 in data if not intake.store.has(sha256)]
 
     @put("/v1/blobs/{sha256:str}", status_code=201, request_max_body_size=None)
     async def put_blob(sha256: str, request: AnyRequest) -> Response[Problem] | None:
@@ -42,10 +72,9 @@ def routes(store: BlobStore, publishing: Publishing, pieces: PieceDigests, disk:
         length = request.headers.get("content-length", "")
         if not length.isdigit():
             return problem(411, "an upload without Content-Length", "send the size of the blob", exit_code=2)
-        store.space.check(int(length), f"blob {sha256[:12]}")
         loop = asyncio.get_running_loop()
-        blocks = pieces.of_upload(sha256, _blocks(request.stream(), loop))
-        await loop.run_in_executor(disk, _put, store, sha256, blocks)
+        blocks = _blocks(request.stream(), loop)
+        await loop.run_in_executor(intake.disk, intake.put, sha256, int(length), blocks)
         return None
 
     @post("/v1/versions", request_max_body_size=MAX_MANIFEST_BYTES, sync_to_thread=True)
@@ -53,16 +82,7 @@ def routes(store: BlobStore, publishing: Publishing, pieces: PieceDigests, disk:
         record, new = publishing.publish(body)
         return Response(summary(record), status_code=201 if new else 200)
 
-    return [missing, put_blob, publish]
-
-
-def _put(store: BlobStore, sha256: str, blocks: Iterator[bytes]) -> None:
-    try:
-        store.put(sha256, blocks)
-    except OSError as error:
-        if not is_full(error):
-            raise
-        raise NoSpaceError(f"the disk of {store.root} became full during the upload", hint=HINT) from error
+    return [room, missing, put_blob, publish]
 
 
 def check_digest(sha256: str) -> None:
