@@ -135,9 +135,9 @@ class ServerCluster:
         until(lambda: known <= set(self.planned_boards()), f"{known} are in the inventory")
 
     def planned_boards(self) -> list[str]:
-        active = self.active()
-        mirror = msgspec.json.decode((active.folder / "data" / "mirror.json").read_bytes())
-        return list(mirror.get("boards", {}))
+        mirror = self.active().folder / "data" / "mirror.json"
+        # A server that has just started has copied nothing yet.
+        return list(msgspec.json.decode(mirror.read_bytes()).get("boards", {})) if mirror.exists() else []
 
     def active(self) -> ServerProcess:
         """The one that takes changes, waited for."""
