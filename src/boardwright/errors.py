@@ -13,6 +13,8 @@ Rules:
 from collections.abc import Iterator
 from typing import ClassVar
 
+MAX_SHOWN = 200  # characters of a value in a sentence: who reads it knows then which one is meant
+_MAX_BITS = 512  # of a number that is written out; Python refuses to write very long ones
 MAX_CAUSES = 20  # lines; a cluster has a few servers, each with a reason of some lines
 
 
@@ -61,6 +63,30 @@ class MalformedError(BoardwrightError):
     """Bytes from a peer, an archive or a disk break their format; count and drop them."""
 
 
+def shown(value: object) -> str:
+    """A value of a file as a sentence names it: short and printable, whatever it is."""
+    if isinstance(value, str):
+        return repr(value) if len(value) <= MAX_SHOWN else f"{value[:MAX_SHOWN]!r}..."
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int) and value.bit_length() > _MAX_BITS:
+        return f"a number of {value.bit_length()} bits"
+    if isinstance(value, list):
+        return _cut("[" + ", ".join(map(_item, value[:MAX_SHOWN])) + "]")
+    if isinstance(value, dict):
+        keys = [f"{key if key.isprintable() else ascii(key)} = {_item(value[key])}" for key in list(value)[:MAX_SHOWN]]
+        return _cut(f"{{ {', '.join(keys)} }}")
+    return _cut(str(value))
+
+
+def _item(value: object) -> str:
+    return "..." if isinstance(value, list | dict) and value else shown(value)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
+
+
 def explain(program: str, error: BaseException) -> list[str]:
     """What a program that ends because of `error` says: one sentence, the causes that add something, the hint."""
     said = [_sentence(error)]
@@ -87,6 +113,8 @@ def _causes(error: BaseException, depth: int) -> Iterator[tuple[int, BaseExcepti
 
 def _sentence(error: BaseException) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
+    if not text.isprintable():  # what names and values hold must not steer the terminal
+        text = "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
     if isinstance(error, KeyError):
         return f"{type(error).__name__} {text}"
     return text

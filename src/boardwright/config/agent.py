@@ -8,7 +8,7 @@ from boardwright.config.quantities import parse_duration, parse_rate, parse_size
 from boardwright.config.readers import address
 from boardwright.config.section import Sections, flag
 from boardwright.config.settings import AgentSettings
-from boardwright.errors import UsageError
+from boardwright.errors import UsageError, shown
 
 ROOT = "/opt/boardwright"
 STATE_DIR = "/var/lib/boardwright/agent"
@@ -46,5 +46,5 @@ def load_agent(path: Path) -> AgentSettings:
 def _period(value: object) -> float:
     seconds = parse_duration(value)
     if not MIN_PERIOD <= seconds <= 86400:
-        raise UsageError(f"{value!r} is not between 1 s and 1 d")
+        raise UsageError(f"{shown(value)} is not between 1 s and 1 d", hint='write e.g. "5min"')
     return seconds

@@ -10,7 +10,7 @@ from boardwright.model.location import Location
 def read_cluster(section: Section, unicast_key: str) -> ClusterSettings:
     """[cluster]; `unicast_key` is "servers" for an agent and "peers" for a server. Raises UsageError."""
     settings = ClusterSettings(
-        name=section.need("name", name("name")),
+        name=section.need("name", name("cluster")),
         interfaces=section.need("interface", interfaces),
         multicast=section.get("multicast", multicast, MULTICAST),
         unicast=section.get(unicast_key, addresses, ()),

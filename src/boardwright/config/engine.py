@@ -11,6 +11,7 @@ Rules (design section 12):
 from pathlib import Path
 
 from boardwright.config.section import Section, text
+from boardwright.errors import shown
 
 _CHOICES = 'write "sqlite" for one server or "sqlite:/path/state.db" for several servers of one host'
 
@@ -22,9 +23,11 @@ def read_engine(section: Section) -> str:
         return value
     scheme, _, rest = value.partition(":")
     if scheme == "etcd":
-        raise section.error("engine", f"{value!r} asks for etcd, which this release does not have yet", hint=_CHOICES)
+        raise section.error(
+            "engine", f"{shown(value)} asks for etcd, which this release does not have yet", hint=_CHOICES
+        )
     if scheme != "sqlite" or not rest or rest.startswith("//"):
-        raise section.error("engine", f"{value!r} is not an engine", hint=_CHOICES)
+        raise section.error("engine", f"{shown(value)} is not an engine", hint=_CHOICES)
     return f"sqlite:{section.resolve('engine', rest)}"
 
 

@@ -22,11 +22,11 @@ from boardwright.config.readers import (
     MULTICAST,
     RELAY_PORT,
     addresses,
-    host,
     interfaces,
     multicast,
     name,
     names,
+    one_host,
     place,
 )
 from boardwright.config.section import Section, Sections, flag, whole
@@ -34,8 +34,10 @@ from boardwright.config.settings import Address
 from boardwright.errors import UsageError
 from boardwright.model.inventory import Board, Inventory
 from boardwright.model.location import Location
+from boardwright.model.software import MAX_NAME
 
 OPERATOR = "operator"  # the folder beside the boards' folders, so no board may have this id
+MAX_INVENTORY_BYTES = 64 * 1024 * 1024  # 100,000 boards have some 20 MB
 MAX_BOARDS = 100_000  # ten times the largest cluster that is measured
 
 
@@ -75,14 +77,14 @@ class ClusterInventory(msgspec.Struct, frozen=True, kw_only=True):
 
 def load_inventory(path: Path) -> ClusterInventory:
     """Read and check cluster.toml; raises UsageError with file, board, key and value."""
-    document = read_document(path)
+    document = read_document(path, MAX_INVENTORY_BYTES)
     sections = Sections(document)
     cluster = sections.table("cluster")
     default_interfaces = cluster.get("interface", interfaces, ())
     port = whole(1, 65535)
     inventory = ClusterInventory(
         path=document.path,
-        name=cluster.need("name", name("name")),
+        name=cluster.need("name", name("cluster")),
         engine=read_engine(cluster),
         boards=tuple(
             _read_board(section, default_interfaces) for section in _board_sections(document, "board", "[[board]]")
@@ -98,7 +100,9 @@ def load_inventory(path: Path) -> ClusterInventory:
     if not inventory.servers:
         raise UsageError(f"{document.path}: no board has server = true", hint="mark the control boards")
     if len({inventory.api_port, inventory.blob_port, inventory.relay_port}) < 3:
-        raise cluster.error("api_port", "and blob_port and relay_port are not three different ports")
+        raise cluster.error(
+            "api_port", "and blob_port and relay_port are not three different ports", hint="e.g. 6688, 6689 and 6690"
+        )
     refuse_shared(cluster, inventory.engine, len(inventory.servers))
     return inventory
 
@@ -110,15 +114,20 @@ def _board_sections(document: Document, key: str, label: str) -> list[Section]:
             f"{document.path}: {label}: the list of boards is missing", hint=f"write one {label} per board"
         )
     if len(tables) > MAX_BOARDS:
-        raise UsageError(f"{document.path}: {len(tables)} boards are more than {MAX_BOARDS}")
+        raise UsageError(f"{document.path}: {len(tables)} boards are more than {MAX_BOARDS}", hint="split the cluster")
     return [
-        Section(document, (key,), table, f"{label} {table.get('id', f'number {number}')!s:.128}")
+        Section(document, (key,), table, f"{label} {_called(table, number)}")
         for number, table in enumerate(tables, start=1)
     ]
 
 
+def _called(table: dict[str, object], number: int) -> str:
+    id = table.get("id")
+    return id if isinstance(id, str) and id.isprintable() and 0 < len(id) <= MAX_NAME else f"number {number}"
+
+
 def _read_board(section: Section, default_interfaces: tuple[str, ...]) -> InventoryBoard:
-    address = section.get("address", host, None)
+    address = section.get("address", one_host, None)
     board = Board(
         id=section.need("id", name("board")),
         location=Location(section.need("chassis", place), section.need("slot", place)),
@@ -138,9 +147,9 @@ def _read_board(section: Section, default_interfaces: tuple[str, ...]) -> Invent
         board=board,
         address=address,
         interfaces=board_interfaces,
-        root=section.path("root") if "root" in section else None,
-        state_dir=section.path("state_dir") if "state_dir" in section else None,
-        data_dir=section.path("data_dir") if "data_dir" in section else None,
+        root=section.path_or_none("root"),
+        state_dir=section.path_or_none("state_dir"),
+        data_dir=section.path_or_none("data_dir"),
     )
     section.finish()
     return entry

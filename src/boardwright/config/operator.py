@@ -8,10 +8,11 @@ import msgspec
 from boardwright.config.fragments import Document, read_document
 from boardwright.config.readers import name
 from boardwright.config.section import Section, texts
-from boardwright.errors import UsageError
+from boardwright.errors import UsageError, shown
 
 FILE = "operator.toml"
-_URL = re.compile(r"https?://[^/\s]+")
+_URL = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.%]+\])(:\d{1,5})?", re.ASCII)
+MAX_SERVERS = 1000  # they are asked in turn
 
 
 class OperatorSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,8 +36,11 @@ def load_operator(directory: Path) -> OperatorSettings:
 def _urls(value: object) -> tuple[str, ...]:
     urls = tuple(url.rstrip("/") for url in texts(value))
     for url in urls:
-        if not _URL.fullmatch(url):
-            raise UsageError(f"{url!r} is not the URL of a server", hint='write e.g. "http://10.0.1.1:6688"')
+        match = _URL.fullmatch(url)
+        if match is None or not 0 < int((match[2] or ":80")[1:]) <= 65535:
+            raise UsageError(f"{shown(url)} is not the URL of a server", hint='write e.g. "http://10.0.1.1:6688"')
+    if len(urls) > MAX_SERVERS:
+        raise UsageError(f"{len(urls)} servers are more than {MAX_SERVERS}", hint="name those that are asked first")
     if not urls:
         raise UsageError("[] names no server", hint='write e.g. ["http://10.0.1.1:6688"]')
     return urls

@@ -12,7 +12,7 @@ Rules:
 
 import re
 
-from boardwright.errors import UsageError
+from boardwright.errors import UsageError, shown
 
 _BYTES = {
     "": 1,
@@ -33,6 +33,7 @@ _BYTES = {
 _BITS = {"bit": 1, "kbit": 1000, "mbit": 1000**2, "gbit": 1000**3}
 _SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _NUMBER = re.compile(r"(\d{1,18}(?:\.\d{1,9})?)\s*([A-Za-z]*)(/s)?", re.ASCII)
+_MAX_BITS = 256  # of a bare number; more than any amount
 _MAX_BYTES = 2**63 - 1  # what the operating system's offsets hold
 
 
@@ -51,32 +52,32 @@ def parse_duration(value: object) -> float:
     hint = 'write a number and ms, s, min, h or d, e.g. "5min"'
     number, unit, per_second = _split(value, "duration", hint)
     if per_second or unit.lower() not in _SECONDS:
-        raise UsageError(f"{value!r} is not a duration", hint=hint)
+        raise UsageError(f"{shown(value)} is not a duration", hint=hint)
     return number * _SECONDS[unit.lower()]
 
 
 def _bytes(value: object, what: str, hint: str, *, rate: bool) -> int:
     number, unit, per_second = _split(value, what, hint)
     if unit.endswith("b"):  # Mb, Gb, kb; "MB" ends with a capital
-        raise UsageError(f"{value!r} may mean bits or bytes", hint="write MB for bytes or Mbit for bits")
+        raise UsageError(f"{shown(value)} may mean bits or bytes", hint="write MB for bytes or Mbit for bits")
     if rate and unit.lower() in _BITS:
         amount = number * _BITS[unit.lower()] / 8
     elif unit.upper() in _BYTES and (rate or not per_second):
         amount = number * _BYTES[unit.upper()]
     else:
-        raise UsageError(f"{value!r} is not a {what}", hint=hint)
+        raise UsageError(f"{shown(value)} is not a {what}", hint=hint)
     if amount > _MAX_BYTES:
-        raise UsageError(f"{value!r} is too large a {what}", hint="the largest is 8 EiB")
+        raise UsageError(f"{shown(value)} is too large a {what}", hint="the largest is 8 EiB")
     if 0 < amount < 1:
-        raise UsageError(f"{value!r} is less than one byte", hint=hint)
+        raise UsageError(f"{shown(value)} is less than one byte", hint=hint)
     return int(amount)
 
 
 def _split(value: object, what: str, hint: str) -> tuple[float, str, bool]:
     if isinstance(value, int | float) and not isinstance(value, bool):
-        value = str(value)
+        value = str(value) if isinstance(value, float) or value.bit_length() <= _MAX_BITS else "too long"
     match = _NUMBER.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
-        raise UsageError(f"{value!r} is not a {what}", hint=hint)
+        raise UsageError(f"{shown(value)} is not a {what}", hint=hint)
     digits, unit, per_second = match.groups()
     return (float(digits) if "." in digits else int(digits)), unit, per_second is not None

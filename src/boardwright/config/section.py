@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from boardwright.config.fragments import Document, Keys
-from boardwright.errors import UsageError
+from boardwright.errors import MAX_SHOWN, UsageError, shown
 
 T = TypeVar("T")
 D = TypeVar("D")
 
+MAX_TEXT = 4096  # characters; the longest is a path, PATH_MAX of linux/limits.h
+MAX_ITEMS = 4096  # of a list; the longest is that of the servers of a cluster without multicast
 NEARLY = 0.8  # of difflib's ratio: a letter or two are wrong, and another key of the same table is not meant
 
 
@@ -59,6 +61,11 @@ class Section:
         written = self.need(key, text) if default is None else self.get(key, text, default)
         return self.resolve(key, written)
 
+    def path_or_none(self, key: str) -> Path | None:
+        """Like ``path``; None for a missing key."""
+        self._known.add(key)
+        return self.path(key) if key in self else None
+
     def resolve(self, key: str, written: Path | str) -> Path:
         """`written`, found under `key`, as an absolute path."""
         return self._document.origin((*self._keys, key)).parent / written
@@ -74,7 +81,7 @@ class Section:
                 raise self.error(key, "is not a key that is known here", hint=suggestion(key, self._known))
 
     def _named(self, key: str) -> str:
-        return f"{self.label} {key}".strip()
+        return f"{self.label} {_word(key)}".strip()
 
 
 class Sections:
@@ -101,31 +108,39 @@ class Sections:
         known = {*self._asked, *arrays}
         for name in self._document.tables:
             if name not in known:
-                message = f"{self._document.origin((name,))}: [{name}]: is not a table of this file"
+                message = f"{self._document.origin((name,))}: [{_word(name)}]: is not a table of this file"
                 raise UsageError(message, hint=suggestion(name, known))
         for section in self._asked.values():
             section.finish()
 
 
+def _word(key: str) -> str:
+    return key if key.isprintable() and len(key) <= MAX_SHOWN else shown(key)
+
+
 def suggestion(word: str, known: Iterable[str]) -> str:
     """ "did you mean ...?" if a known word is close, else all of them."""
     known = sorted(known)
-    close = difflib.get_close_matches(word, known, n=1)
+    close = difflib.get_close_matches(word[:MAX_SHOWN], known, n=1)
     return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
 
 
 def meant(word: str, written: Iterable[str], sentence: str) -> str | None:
     """`sentence` with the written word that is nearly `word`, and `word`; None if there is none."""
-    close = difflib.get_close_matches(word, list(written), n=1, cutoff=NEARLY)
+    close = difflib.get_close_matches(word, [one for one in written if len(one) <= MAX_SHOWN], n=1, cutoff=NEARLY)
     return sentence.format(close[0], word) if close else None
 
 
 def text(value: object) -> str:
     """Reader of non-empty text."""
     if not isinstance(value, str):
-        raise UsageError(f"{value!r} is not text", hint=f'write it in quotes: "{value}"')
+        raise UsageError(f"{shown(value)} is not text", hint='write it in quotes: "..."')
     if not value.strip():
-        raise UsageError(f"{value!r} is empty", hint="give a value or leave the key out")
+        raise UsageError(f"{shown(value)} is empty", hint="give a value or leave the key out")
+    if not value.isprintable():
+        raise UsageError(f"{shown(value)} has characters that cannot be seen", hint="take them out")
+    if len(value) > MAX_TEXT:
+        raise UsageError(f"{shown(value)} has {len(value)} characters, more than {MAX_TEXT}", hint="shorten it")
     return value
 
 
@@ -134,14 +149,16 @@ def texts(value: object) -> tuple[str, ...]:
     if isinstance(value, str):
         return (text(value),)
     if not isinstance(value, list):
-        raise UsageError(f"{value!r} is neither text nor a list of texts", hint='write ["a", "b"]')
+        raise UsageError(f"{shown(value)} is neither text nor a list of texts", hint='write ["a", "b"]')
+    if len(value) > MAX_ITEMS:
+        raise UsageError(f"{len(value)} entries are more than {MAX_ITEMS}", hint="shorten the list")
     return tuple(text(item) for item in value)
 
 
 def flag(value: object) -> bool:
     """Reader of true and false."""
     if not isinstance(value, bool):
-        raise UsageError(f"{value!r} is neither true nor false", hint="write true or false without quotes")
+        raise UsageError(f"{shown(value)} is neither true nor false", hint="write true or false without quotes")
     return value
 
 
@@ -150,7 +167,9 @@ def whole(lowest: int, highest: int) -> Callable[[object], int]:
 
     def read(value: object) -> int:
         if not isinstance(value, int) or isinstance(value, bool) or not lowest <= value <= highest:
-            raise UsageError(f"{value!r} is not a whole number from {lowest} to {highest}")
+            raise UsageError(
+                f"{shown(value)} is not a whole number from {lowest} to {highest}", hint="write digits without quotes"
+            )
         return value
 
     return read

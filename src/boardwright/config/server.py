@@ -9,7 +9,7 @@ from boardwright.config.quantities import parse_duration, parse_rate, parse_size
 from boardwright.config.readers import BLOB_PORT, address
 from boardwright.config.section import Sections, whole
 from boardwright.config.settings import ServerSettings
-from boardwright.errors import UsageError
+from boardwright.errors import UsageError, shown
 
 DATA_DIR = "/var/lib/boardwright/server"
 ADMISSION = 64  # boards that download at the same time: some four chassis; more only make each other slow
@@ -43,7 +43,7 @@ def load_server(path: Path) -> ServerSettings:
         data_dir=data_dir,
         engine=engine_url(read_engine(sections.table("state")), data_dir),
         peers=shared.unicast,
-        inventory=cluster.path("inventory") if "inventory" in cluster else None,
+        inventory=cluster.path_or_none("inventory"),
         per_board=limits.get("per_board", parse_rate, 0),
         total=limits.get("total", parse_rate, 0),
         inter_chassis=limits.get("inter_chassis", parse_rate, 0),
@@ -58,5 +58,5 @@ def load_server(path: Path) -> ServerSettings:
 def _scrub_period(value: object) -> float:
     seconds = parse_duration(value)
     if seconds and not 1.0 <= seconds <= MAX_SCRUB_PERIOD:
-        raise UsageError(f"{value!r} is not between 1 s and 365 d", hint='"0" reads the store never')
+        raise UsageError(f"{shown(value)} is not between 1 s and 365 d", hint='"0" reads the store never')
     return seconds

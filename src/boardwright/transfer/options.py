@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from boardwright.errors import MalformedError, UsageError
+from boardwright.errors import MAX_SHOWN, MalformedError, UsageError, shown
 from boardwright.model.requirement import parse_requirement
 from boardwright.model.software import HealthSpec, InstallSpec, check_path
 from boardwright.model.words import MAX_SECONDS, is_board_type, is_tcp, is_url
@@ -54,8 +54,8 @@ _TABLES = ("software", "install", "health")
 _KINDS: dict[Any, str] = {
     str: "text, write it in quotes",
     str | None: "text, write it in quotes",
-    float: "a number of seconds",
-    bool | None: "true or false, without quotes",
+    float: "a number of seconds, write digits without quotes",
+    bool | None: "true or false, write it without quotes",
     tuple[str, ...]: 'a list of texts, write ["a", "b"]',
     tuple[str, ...] | None: 'a list of texts, write ["a", "b"]',
     dict[str, str] | None: 'a table of requirements, write { platform = ">= 3" }',
@@ -65,16 +65,21 @@ _KINDS: dict[Any, str] = {
 def read_options(name: str, data: bytes) -> SoftwareOptions:
     """Read the file called `name`; raises UsageError with file, key and value."""
     if len(data) > MAX_FILE:
-        raise UsageError(f"{name} has {len(data)} bytes, more than {MAX_FILE}")
+        raise UsageError(f"{name} has more than {MAX_FILE} bytes", hint="is it really the description of a version?")
     try:
-        tables = tomllib.loads(data.decode())
+        tables = tomllib.loads(data.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{name} is not text in UTF-8", hint="save it as UTF-8") from error
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{name} is not TOML: {error}") from error
+        raise UsageError(f"{name} is not TOML: {error}", hint="see https://toml.io for the format") from error
     for table, content in tables.items():
         if table not in _TABLES and isinstance(content, dict):
-            raise UsageError(f"{name} has the unknown table [{table}]", hint=_known(table, _TABLES))
+            raise UsageError(f"{name} has the unknown table [{_word(table)}]", hint=_known(table, _TABLES))
         if table not in _TABLES or not isinstance(content, dict):
-            raise UsageError(f"{name} has {_shown(table, content)}, known are [software], [install] and [health]")
+            raise UsageError(
+                f"{name} has {_shown(table, content)} outside of a table",
+                hint="known are [software], [install] and [health]",
+            )
     software = _table(name, "software", tables, _Software)
     _check_requires(name, software.requires or {})
     check_board_types(f"{name}: [software] board_types", software.board_types or ())
@@ -114,7 +119,8 @@ def _table(name: str, table: str, tables: dict[str, Any], kind: type[_T]) -> _T:
         try:
             values[key] = msgspec.convert(value, fields[key])
         except msgspec.ValidationError as error:
-            raise UsageError(f"{name}: [{table}] {_shown(key, value)} is not {_KINDS[fields[key]]}") from error
+            what, _, hint = _KINDS[fields[key]].partition(", ")
+            raise UsageError(f"{name}: [{table}] {_shown(key, value)} is not {what}", hint=hint) from error
     return kind(**values)
 
 
@@ -123,14 +129,18 @@ def _check_requires(name: str, requires: dict[str, str]) -> None:
         try:
             parse_requirement(requirement)
         except UsageError as error:
-            raise UsageError(f"{name}: [software] requires.{group} = {requirement!r} is wrong: {error}") from error
+            raise UsageError(
+                f"{name}: [software] requires.{_word(group)} = {shown(requirement)} cannot be read",
+                hint=error.hint,
+            ) from None
 
 
 def _check_health(name: str, health: HealthSpec) -> None:
     probes = [kind for kind in _HEALTH_KINDS if getattr(health, kind)]
     if len(probes) != 1:
         raise UsageError(
-            f"{name}: [health] has {' and '.join(probes) or 'no probe'}, one of command, http, tcp is needed"
+            f"{name}: [health] has {' and '.join(probes) or 'no probe'}",
+            hint="write exactly one of command, http and tcp",
         )
     _check_seconds(f"{name}: [health] timeout", health.timeout)
     program = health.command[0] if health.command else ""
@@ -151,12 +161,14 @@ def _check_health(name: str, health: HealthSpec) -> None:
 
 def _check_seconds(what: str, seconds: float) -> None:
     if not 0 < seconds <= MAX_SECONDS:
-        raise UsageError(f"{what} = {seconds:g} is not more than 0 and at most {MAX_SECONDS:g} seconds")
+        raise UsageError(
+            f"{what} = {seconds:g} is not more than 0 and at most {MAX_SECONDS:g} seconds", hint="write e.g. 10"
+        )
 
 
 def _known(word: str, known: Iterable[str]) -> str:
     words = list(known)
-    close = difflib.get_close_matches(word, words, n=1)
+    close = difflib.get_close_matches(word[:MAX_SHOWN], words, n=1)
     return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(words)}"
 
 
@@ -165,4 +177,8 @@ def _first(one: Any, other: Any) -> Any:
 
 
 def _shown(key: str, value: Any) -> str:
-    return f"{key} = {str(value)[:200]!r}" if isinstance(value, str) else f"{key} = {str(value)[:200]}"
+    return f"{_word(key)} = {shown(value)}"
+
+
+def _word(key: str) -> str:
+    return key if key.isprintable() and len(key) <= MAX_SHOWN else shown(key)

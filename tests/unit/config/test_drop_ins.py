@@ -34,7 +34,7 @@ def test_every_key_remembers_the_file_that_set_it_last(tmp_path: Path) -> None:
     assert document.origin(("nothing", "at", "all")) == main
 
 
-@pytest.mark.parametrize("content", [b"[board\n", b"a = \xff\n", b"a = 1\na = 2\n", b"a = " + b"[" * 5000])
+@pytest.mark.parametrize("content", [b"[board\n", b"a = 1\na = 2\n", b"a = " + b"[" * 5000])
 def test_a_file_that_is_not_toml_is_named_and_the_cause_is_kept(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "agent.toml"
     file.write_bytes(content)

@@ -113,7 +113,7 @@ class TestWhatIsRefused:
         ("change", "key", "value", "hint"),
         [
             ('[limits]\ndownload = "20XB"', "[limits] download", "'20XB'", "20MB/s"),
-            ("[limits]\ndownload = true", "[limits] download", "True", "20MB/s"),
+            ("[limits]\ndownload = true", "[limits] download", "true", "20MB/s"),
             ('[limits]\nstore_quota = "5 parsec"', "[limits] store_quota", "'5 parsec'", "50GB"),
             ('[relay]\nenabled = "yes"', "[relay] enabled", "'yes'", "true or false"),
             ('[relay]\nlisten = "10.0.0.1"', "[relay] listen", "'10.0.0.1'", "HOST:PORT"),

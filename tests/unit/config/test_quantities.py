@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from boardwright.config import parse_duration, parse_rate, parse_size
-from boardwright.errors import UsageError
+from boardwright.errors import UsageError, shown
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_a_duration_is_a_number_and_a_unit_of_time(written: object, expected: fl
 def test_what_is_not_a_size_is_refused_with_its_value(written: object) -> None:
     with pytest.raises(UsageError) as caught:
         parse_size(written)
-    assert repr(written) in str(caught.value)
+    assert shown(written) in str(caught.value)
     assert caught.value.hint
 
 

@@ -1,0 +1,84 @@
+"""What is fuzzed: a function of bytes, which may raise only the errors that are declared here.
+
+``test_targets.py`` feeds them by hypothesis in every test run, ``soak.py`` by atheris for as long as one likes.
+"""
+
+import contextlib
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from boardwright.config import load_agent, load_inventory, load_operator, load_server
+from boardwright.errors import MalformedError, UsageError
+from boardwright.model.api import DeploymentRequest
+from boardwright.model.plan import BoardPlan
+from boardwright.model.report import BoardReport
+from boardwright.model.software import check_manifest, decode_manifest, encode_manifest
+from boardwright.protocol.codec import decode
+from boardwright.transfer.options import SoftwareOptions, read_options
+from boardwright.transfer.pack import pack
+
+
+def manifest(data: bytes) -> None:
+    """What is taken is whole, and means the same when it is written again."""
+    with contextlib.suppress(MalformedError):
+        found = decode_manifest(data)
+        check_manifest(found)
+        assert decode_manifest(encode_manifest(found)) == found
+
+
+def codec(data: bytes) -> None:
+    """What is not taken is a named value: ``decode`` raises nothing at all."""
+    decode(data, "core1")
+
+
+def bodies(data: bytes) -> None:
+    """The JSON that servers and boards send each other."""
+    for kind in (BoardPlan, BoardReport, DeploymentRequest):
+        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+            msgspec.json.decode(data, type=kind)
+
+
+def settings(data: bytes) -> None:
+    """The same bytes as every configuration file."""
+    with tempfile.TemporaryDirectory(prefix="boardwright-fuzz-") as place:
+        file = Path(place) / "operator.toml"
+        file.write_bytes(data)
+        for read in (load_agent, load_server, load_inventory):
+            _one_sentence(read, file)
+        _one_sentence(load_operator, file.parent)
+        _one_sentence(lambda path: read_options(str(path), data), file)
+        assert [one.name for one in Path(place).iterdir()] == ["operator.toml"]
+
+
+def _one_sentence(read: Callable[[Path], object], file: Path) -> None:
+    try:
+        read(file)
+    except UsageError as error:
+        said = str(error)
+    else:
+        return
+    assert len(said) < 2000, "a sentence, not a document"
+    assert str(file) in said, "a sentence names the file"
+
+
+def archive(data: bytes) -> None:
+    """What is taken passes the check of the boards; what is not leaves nothing but in the work directory."""
+    with tempfile.TemporaryDirectory(prefix="boardwright-fuzz-") as place:
+        file, work = Path(place) / "a.tar", Path(place) / "work"
+        file.write_bytes(data)
+        work.mkdir()
+        with contextlib.suppress(UsageError):
+            check_manifest(pack(file, SoftwareOptions(group="g", version="1"), workdir=work).manifest)
+        assert sorted(one.name for one in Path(place).iterdir()) == ["a.tar", "work"]
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "manifest": manifest,
+    "codec": codec,
+    "bodies": bodies,
+    "settings": settings,
+    "archive": archive,
+}
