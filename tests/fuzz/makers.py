@@ -16,6 +16,8 @@ from boardwright.model.software import (
     Manifest,
     encode_manifest,
 )
+from boardwright.protocol.codec import encode_request
+from boardwright.protocol.messages import GroupQuery, Request
 
 
 def good_manifest() -> bytes:
@@ -80,3 +82,9 @@ def mutate(data: bytes, changes: list[tuple[int, int, bytes]]) -> bytes:
         at %= len(changed) + 1
         changed[at : at + gone] = new
     return bytes(changed)
+
+
+def good_datagram() -> bytes:
+    """A whole version request of the cluster core1."""
+    query = GroupQuery("platform", "1.0", bytes(32))
+    return encode_request(Request("core1", bytes(16), "c1s3", "1", "3", "lc", groups=(query,)))

@@ -16,7 +16,8 @@ from boardwright.model.api import DeploymentRequest
 from boardwright.model.plan import BoardPlan
 from boardwright.model.report import BoardReport
 from boardwright.model.software import check_manifest, decode_manifest, encode_manifest
-from boardwright.protocol.codec import decode
+from boardwright.protocol.codec import Received, decode, encode_announcement, encode_offers, encode_request
+from boardwright.protocol.messages import MAX_DATAGRAM, Announcement, Offer
 from boardwright.transfer.options import SoftwareOptions, read_options
 from boardwright.transfer.pack import pack
 
@@ -30,8 +31,19 @@ def manifest(data: bytes) -> None:
 
 
 def codec(data: bytes) -> None:
-    """What is not taken is a named value: ``decode`` raises nothing at all."""
-    decode(data, "core1")
+    """What is not taken is a named value: ``decode`` raises nothing at all. What is taken can be sent again."""
+    body = b"\xc5" + len(data).to_bytes(2, "big") + data
+    for one in (data, *(b"\x95\x01" + kind + body + b"\xc4\0\xc4\0" for kind in (b"\x01", b"\x02", b"\x03"))):
+        received = decode(one, "core1")
+        if isinstance(received, Received):
+            message = received.message
+            if isinstance(message, Announcement):
+                again = encode_announcement(message)
+            elif isinstance(message, Offer):
+                again = encode_offers(message, 2 * MAX_DATAGRAM)[0]
+            else:
+                again = encode_request(msgspec.structs.replace(message, groups=message.groups[:1]))
+            assert isinstance(decode(again, "core1"), Received)
 
 
 def bodies(data: bytes) -> None:

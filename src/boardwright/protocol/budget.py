@@ -11,8 +11,8 @@ Rules:
 
 from collections import OrderedDict
 
-# A host may stand for many boards (a lab, a proxy for small cards): 1,000 of them power on at one moment, ask twice, and
-# do so again and again while somebody works on them. After that, 500 a second are a hundredth of a core.
+# A host may stand for many boards (a lab, a proxy for small cards): 1,000 of them power on at one moment, ask twice,
+# and do so again while somebody works on them. After that, 500 a second are a hundredth of a core.
 RATE, BURST = 500.0, 10_000.0
 # An answer takes some 20 us of a core, so strangers get a fifth of one. 10,000 boards may power on at one moment.
 STRANGERS_RATE, STRANGERS_BURST = 10_000.0, 10_000.0
