@@ -34,10 +34,17 @@ class Source:
     def __init__(self, name: str, data: bytes | None) -> None:
         self.id = name
         self._data = data
+        self.most = RANGE_SIZE  # bytes of an answer, as with a cap
+        self.full_from, self.full_times, self.refusals = 0, 0, 0
 
     def open_range(self, sha256: str, start: int, length: int, timeout: float) -> Range:
         if self._data is None:
             raise SourceError(f"{self.id} is down")
+        length = min(length, self.most)
+        if start and start >= self.full_from:
+            self.refusals += 1
+            if self.refusals <= self.full_times:
+                raise SourceError(f"{self.id} is busy (503)", wait=1.0, busy=True)
         if start >= len(self._data):
             raise SourceError(f"{self.id} answered 416", wait=None)
         return Range(self._data[start : start + length])
@@ -69,3 +76,36 @@ def test_without_any_good_source_every_reason_is_named(store: BlobStore) -> None
         copy_manifest(digest_of(b"manifest"), SourceList([Source("down", None), Source("liar", b"other")]), store)
     assert "digest" in str(failure.value)
     assert store.digests() == set()
+
+
+def test_a_server_that_keeps_caps_and_answers_less_than_a_range_is_asked_on(store: BlobStore) -> None:
+    data = random.Random(7).randbytes(300_000)
+    capped = Source("capped", data)
+    capped.most = 16 * 1024
+    copy_manifest(digest_of(data), SourceList([capped]), store)
+    assert store.path(digest_of(data)).read_bytes() == data
+
+
+def test_a_server_that_is_full_in_the_middle_is_asked_again_and_what_came_is_kept(store: BlobStore) -> None:
+    data, waits = random.Random(8).randbytes(100_000), list[float]()
+    capped = Source("capped", data)
+    capped.most, capped.full_from, capped.full_times = 40_000, 40_000, 3
+    copy_manifest(digest_of(data), SourceList([capped]), store, sleep=waits.append)
+    assert store.path(digest_of(data)).read_bytes() == data
+    assert waits == [1.0, 1.0, 1.0]
+
+
+def test_a_server_that_stays_full_is_left_after_a_bounded_time(store: BlobStore) -> None:
+    data, waits = random.Random(9).randbytes(100_000), list[float]()
+    capped = Source("capped", data)
+    capped.most, capped.full_from, capped.full_times = 40_000, 40_000, 10_000
+    with pytest.raises(FailedError, match="capped is busy"):
+        copy_manifest(digest_of(data), SourceList([capped]), store, sleep=waits.append)
+    assert sum(waits) == 60.0
+
+
+def test_a_server_that_answers_with_nothing_is_not_asked_for_ever(store: BlobStore) -> None:
+    nothing = Source("nothing", b"manifest")
+    nothing.most = 0
+    with pytest.raises(FailedError, match="nothing"):
+        copy_manifest(digest_of(b"manifest"), SourceList([nothing]), store)
