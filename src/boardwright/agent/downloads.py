@@ -15,6 +15,8 @@ from boardwright.protocol.choose import Candidate
 from boardwright.transfer.http_source import HttpSource
 from boardwright.transfer.sources import SourceError, SourceList
 
+MAX_WRONG = 64  # blobs that are remembered of liars; each liar is left after its first few
+
 
 class Account(msgspec.Struct, frozen=True):
     """What a download has moved: received bytes by tier, bytes to fetch in all, failovers, where from at last."""
@@ -38,6 +40,8 @@ class Download:
         self._lock = threading.Lock()
         self._account = account or Account()
         self._known: dict[str, Source] = {}
+        self._apis: dict[str, str] = {}
+        self._wrong: set[tuple[str, str]] = set()
         self._at: dict[str, HttpSource] = {}
         self.received = 0
         for candidate in ranking:
@@ -49,6 +53,7 @@ class Download:
         """Add a source behind those that are listed; one that is listed lives again."""
         with self._lock:
             self._known[candidate.source.id] = candidate.source
+            self._apis[candidate.source.id] = candidate.api
         source = HttpSource(candidate.source.id, candidate.blobs, self._board)
         if self.sources.add(source):
             with self._lock:
@@ -93,3 +98,15 @@ class Download:
         del source_id, reason
         with self._lock:
             self._account = msgspec.structs.replace(self._account, failovers=self._account.failovers + 1)
+
+    def on_wrong(self, source_id: str, sha256: str) -> None:
+        """As transfer.fetch.FetchObserver."""
+        with self._lock:
+            if len(self._wrong) < MAX_WRONG:
+                self._wrong.add((self._apis[source_id], sha256))
+
+    @property
+    def wrong(self) -> frozenset[tuple[str, str]]:
+        """Which blob came with wrong bytes from the server with which API's base URL."""
+        with self._lock:
+            return frozenset(self._wrong)

@@ -62,6 +62,10 @@ class FetchObserver(Protocol):
         """`source_id` was left."""
         ...
 
+    def on_wrong(self, source_id: str, sha256: str) -> None:
+        """`source_id` sent wrong bytes for blob `sha256`; before its ``on_failover``, perhaps once for each worker."""
+        ...
+
 
 class Unobserved:
     """The observer that does not care."""
@@ -70,6 +74,9 @@ class Unobserved:
         pass
 
     def on_failover(self, source_id: str, reason: str) -> None:
+        pass
+
+    def on_wrong(self, source_id: str, sha256: str) -> None:
         pass
 
 
@@ -197,6 +204,9 @@ class _Fetch:
                 self.failovers += 1
             self._observer.on_failover(source.id, str(error))
 
+    def wrong(self, source: FetchSource, sha256: str) -> None:
+        self._observer.on_wrong(source.id, sha256)
+
     def again(self, count: int) -> None:
         """A verified piece of `count` bytes was fetched once more."""
         with self._lock:
@@ -285,6 +295,7 @@ class _Worker(threading.Thread):
         partial = state.run.partial
         known = partial.has(state.first)
         if not partial.write(state.first, self._buffer[: state.size]):
+            self._fetch.wrong(source, partial.blob.sha256)
             raise SourceError(
                 f"{source.id} sent other bytes as piece {state.first} of blob {partial.blob.sha256}", wait=None
             )

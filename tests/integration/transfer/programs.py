@@ -46,6 +46,9 @@ class Printer:
     def on_failover(self, source_id: str, reason: str) -> None:
         pass
 
+    def on_wrong(self, source_id: str, sha256: str) -> None:
+        pass
+
 
 def run_fetch(root: Path, blob: Path, url: str) -> None:
     ref = msgspec.msgpack.decode(blob.read_bytes(), type=BlobRef)

@@ -71,6 +71,7 @@ class Recorder:
     def __init__(self) -> None:
         self.bytes: dict[str, int] = {}
         self.left: list[tuple[str, str]] = []
+        self.wrong: list[tuple[str, str]] = []
         self._lock = threading.Lock()
 
     def on_bytes(self, source_id: str, count: int) -> None:
@@ -79,6 +80,9 @@ class Recorder:
 
     def on_failover(self, source_id: str, reason: str) -> None:
         self.left.append((source_id, reason))
+
+    def on_wrong(self, source_id: str, sha256: str) -> None:
+        self.wrong.append((source_id, sha256))
 
 
 class Clock:

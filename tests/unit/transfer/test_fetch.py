@@ -109,6 +109,7 @@ class TestFailover:
         result = fetch([BLOB], SourceList([liar, honest]), store, observer=recorder)
         assert result.bytes["honest"] == len(DATA)
         assert "other bytes as piece" in recorder.left[0][1]
+        assert set(recorder.wrong) == {("liar", BLOB.sha256)}
         assert store.path(BLOB.sha256).read_bytes() == DATA
 
     def test_a_source_without_the_blob_is_passed_over(self, store: BlobStore) -> None:
