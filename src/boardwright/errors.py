@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 MAX_SHOWN = 200  # characters of a value in a sentence: who reads it knows then which one is meant
+MAX_SENTENCE = 1000  # characters; only a path can make one longer, and nobody reads on
 _MAX_BITS = 512  # of a number that is written out; Python refuses to write very long ones
 MAX_CAUSES = 20  # lines; a cluster has a few servers, each with a reason of some lines
 
@@ -115,6 +116,8 @@ def _sentence(error: BaseException) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     if not text.isprintable():  # what names and values hold must not steer the terminal
         text = "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
+    if len(text) > MAX_SENTENCE:
+        text = f"{text[:MAX_SENTENCE]}..."
     if isinstance(error, KeyError):
         return f"{type(error).__name__} {text}"
     return text

@@ -6,10 +6,14 @@ Rules:
   the inventory; ``trust/`` for what the cluster signs. ``DIR/operator/`` is the operator's and stays with him.
 * An existing DIR is refused. ``add`` makes the folders of boards that have none yet, leaves the others as they
   are, and brings the operator's list of servers up to date.
+* A folder that is damaged (no agent.toml in it) is refused: it would look made, and the board would not start.
 * All or nothing: everything is written into a hidden folder beside its place and renamed at the end; what a
-  failed ``add`` has already moved is taken away again.
+  failed ``add`` has already moved is taken away again, and so are the directories above a new folder. Who is killed
+  on the way leaves a hidden folder that nothing reads.
 """
 
+import contextlib
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -52,8 +56,20 @@ def _create(directory: Path, cluster: ClusterInventory) -> InitResult:
             f"{directory} exists already, nothing was changed",
             hint="choose a new folder, or give --add to make the folders of boards that are missing in it",
         )
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    workspace = _workspace(directory.parent, directory.name)
+    above = [one for one in directory.parents if not one.exists()]  # the nearest first
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        _make(directory, cluster)
+    except BaseException:
+        for one in above:
+            with contextlib.suppress(OSError):  # it was not made, or somebody else uses it
+                one.rmdir()
+        raise
+    return InitResult(directory, directory / OPERATOR, tuple(entry.board.id for entry in cluster.boards))
+
+
+def _make(directory: Path, cluster: ClusterInventory) -> None:
+    workspace = _workspace(directory.parent, "boardwright-init")
     try:
         for entry in cluster.boards:
             _write_board(workspace, cluster, entry)
@@ -62,7 +78,6 @@ def _create(directory: Path, cluster: ClusterInventory) -> InitResult:
     except BaseException:
         shutil.rmtree(workspace, ignore_errors=True)
         raise
-    return InitResult(directory, directory / OPERATOR, tuple(entry.board.id for entry in cluster.boards))
 
 
 def _add(directory: Path, cluster: ClusterInventory) -> InitResult:
@@ -75,7 +90,10 @@ def _add(directory: Path, cluster: ClusterInventory) -> InitResult:
             f"{directory} belongs to cluster {there!r}, but {cluster.path} is of cluster {cluster.name!r}",
             hint="give each cluster a folder of its own",
         )
-    missing = [entry for entry in cluster.boards if not (directory / entry.board.id).exists()]
+    missing = [entry for entry in cluster.boards if not os.path.lexists(directory / entry.board.id)]
+    for entry in cluster.boards:
+        if entry not in missing:
+            _check_whole(directory / entry.board.id, entry)
     moved: list[Path] = []
     workspace = _workspace(directory, "add")
     try:
@@ -96,6 +114,15 @@ def _add(directory: Path, cluster: ClusterInventory) -> InitResult:
     created = tuple(entry.board.id for entry in missing)
     kept = tuple(entry.board.id for entry in cluster.boards if entry.board.id not in set(created))
     return InitResult(directory, operator, created, kept)
+
+
+def _check_whole(folder: Path, entry: InventoryBoard) -> None:
+    for file in ("agent.toml", "server.toml") if entry.board.server else ("agent.toml",):
+        if not (folder / file).is_file():
+            raise RefusedError(
+                f"{folder} is damaged: it has no {file}; nothing was changed",
+                hint="move it away, then --add makes it anew",
+            )
 
 
 def _workspace(parent: Path, name: str) -> Path:

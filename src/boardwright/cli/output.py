@@ -10,6 +10,7 @@ Rules:
 """
 
 import enum
+import io
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from boardwright.errors import FailedError
 from boardwright.model.location import Tier
 from boardwright.model.report import GroupReport
 
@@ -48,10 +50,15 @@ class _Console(Console):
 
 def leave_quietly() -> NoReturn:
     """End the command because nobody reads its output any more."""
-    silence = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(silence, sys.stdout.fileno())  # the flush at the end of the interpreter must not fail, too
-    os.close(silence)
+    _silence()
     raise typer.Exit(READER_GONE)
+
+
+def _silence() -> None:
+    """Let standard output lead nowhere: the flush at the end of the interpreter must not fail, too."""
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, sys.stdout.fileno())
+    os.close(silence)
 
 
 def ensure_streams() -> None:
@@ -60,6 +67,9 @@ def ensure_streams() -> None:
         sys.stdout = _nowhere()
     if sys.stderr is None:
         sys.stderr = _nowhere()
+    # Names need not fit the terminal's encoding; half a character is better than no word.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _nowhere() -> TextIO:
@@ -87,13 +97,18 @@ def say(text: str) -> None:
         print(text, flush=True)  # noqa: T201 - the one door to stdout for plain lines
     except BrokenPipeError:
         leave_quietly()
+    except OSError as error:
+        _silence()
+        raise FailedError(
+            "what was asked for could not be written to standard output", hint="what was to be done is done"
+        ) from error
 
 
 def note(text: str) -> None:
     """One line on stderr; nobody need read it."""
     try:
         print(text, file=sys.stderr, flush=True)  # noqa: T201 - the one door to stderr for plain lines
-    except BrokenPipeError:
+    except OSError:
         pass
 
 

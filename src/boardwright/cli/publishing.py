@@ -102,7 +102,8 @@ def refuse_other_content(client: ApiClient, shipment: Shipment) -> bool:
         there = client.manifest(known.manifest) if known.retired else None
         if there is None or not same_content(there, shipment.packed.manifest):
             raise RefusedError(
-                f"{shipment.name} is published already with other content",
+                f"{shipment.name} is published already with other content "
+                f"(manifest {known.manifest[:12]}, yours is {digest_of(shipment.manifest)[:12]})",
                 hint="versions are immutable: give the new content a new version",
             )
     return not known.retired

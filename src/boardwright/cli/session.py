@@ -4,6 +4,7 @@ The operator's folder is named by ``--operator`` on the command, else before it,
 is ~/.config/boardwright. The environment is read here once, when the program starts.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -47,12 +48,16 @@ def connect(context: typer.Context, operator: Path | None) -> ApiClient:
     if session is None:
         raise UsageError("the program was started without a session")
     folder = operator or session.operator
-    if not (folder / "operator.toml").exists() and (folder / "operator" / "operator.toml").exists():
+    if not _is_there(folder / "operator.toml") and _is_there(folder / "operator" / "operator.toml"):
         folder = folder / "operator"  # the folder that init was given, one too high
-    if not (folder / "operator.toml").exists():
+    if not _is_there(folder / "operator.toml"):
         raise UsageError(
             f"{folder} is no operator's folder: it has no operator.toml",
             hint=f"name the folder operator/ that `boardwright init` wrote by --operator DIR or {VARIABLE}",
         )
     settings = load_operator(folder)
     return session.connect(settings.servers, settings.cluster)
+
+
+def _is_there(path: Path) -> bool:
+    return os.path.lexists(path)  # unlike Path.exists, it takes every name, and what a folder hides is not there

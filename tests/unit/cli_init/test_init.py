@@ -211,3 +211,59 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
 
     for name in ("_write_board", "_write_operator"):
         monkeypatch.setattr(module, name, failing(getattr(module, name)))
+
+
+class TestDamage:
+    def test_directories_above_a_folder_that_could_not_be_made_are_taken_away(
+        self, tmp_path: Path, inventory: Path
+    ) -> None:
+        with pytest.raises(FailedError, match="could not be written"):
+            init(tmp_path / "a" / "b" / ("x" * 300), inventory)
+        assert not (tmp_path / "a").exists()
+
+    @pytest.mark.parametrize(
+        ("board", "file", "how"),
+        [
+            ("c1s3", "agent.toml", "gone"),
+            ("c1s1", "server.toml", "gone"),
+            ("c1s3", "", "a file"),
+            ("c1s3", "", "a link"),
+        ],
+    )
+    def test_a_damaged_folder_is_named_and_nothing_is_added(
+        self, tmp_path: Path, inventory: Path, board: str, file: str, how: str
+    ) -> None:
+        out = init(tmp_path / "out", inventory).directory
+        if file:
+            (out / board / file).unlink()
+        else:
+            (out / board).rename(tmp_path / "elsewhere")
+            (out / board).symlink_to("nowhere") if how == "a link" else (out / board).touch()
+        inventory.write_text(HEAD + FIRST + SECOND)
+        before = sorted(out.rglob("*"))
+        with pytest.raises(RefusedError, match=f"{board} is damaged") as caught:
+            init(out, inventory, add=True)
+        assert "--add makes it anew" in (caught.value.hint or "")
+        assert sorted(out.rglob("*")) == before
+
+    @pytest.mark.parametrize("content", ["", "cluster = 3", "[[["])
+    def test_a_damaged_operator_s_folder_is_named(self, tmp_path: Path, inventory: Path, content: str) -> None:
+        out = init(tmp_path / "out", inventory).directory
+        (out / "operator" / "operator.toml").write_text(content)
+        with pytest.raises(UsageError, match=r"operator\.toml"):
+            init(out, inventory, add=True)
+
+    def test_a_folder_in_which_nothing_can_be_made_stays_as_it_is(
+        self, tmp_path: Path, inventory: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        out = init(tmp_path / "out", inventory).directory
+        inventory.write_text(HEAD + FIRST + SECOND)
+        before = listing(out)
+
+        def readonly(*_: object, **__: object) -> str:
+            raise OSError(30, "Read-only file system")
+
+        monkeypatch.setattr(module.tempfile, "mkdtemp", readonly)
+        with pytest.raises(FailedError, match="could not be written"):
+            init(out, inventory, add=True)
+        assert listing(out) == before
