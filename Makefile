@@ -2,6 +2,7 @@
 #
 #   make demo [ARGS="--boards 8 --rate 0"]   a whole cluster on this machine
 #   make test [ARGS="tests/unit -k offers"]  every test but the soaks
+#   make soak                                hours of kills and chance in half an hour: 1,000 kills, more subsets
 #   make lint                                style, layers, types
 #   make format                              lets ruff write
 #   make bench [ARGS="transfer"]             measures, side by side with nginx and curl where they are installed
@@ -9,7 +10,7 @@
 
 SHELL = /bin/sh
 ARGS =
-.PHONY: help demo test lint format bench clean runtime dev
+.PHONY: help demo test soak lint format bench clean runtime dev
 
 help:
 	@sed -n 's/^#//p' Makefile
@@ -19,6 +20,9 @@ demo: runtime
 
 test: dev
 	@.venv/bin/python -m pytest -m "not soak" $(ARGS)
+
+soak: dev
+	@.venv/bin/python -m pytest -m soak -rP $(ARGS)
 
 lint: dev
 	@.venv/bin/ruff check --quiet .

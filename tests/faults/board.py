@@ -155,6 +155,7 @@ class Life:
                 and self.driver.settled
                 and not self.driver._pending
                 and group.state in (DeploymentState.CONFIRMED, DeploymentState.FAILED)
+                and group.phase.deadline is None
             )
 
         self.run(seconds, over)

@@ -21,7 +21,7 @@ from boardwright.agent.commands import environment
 from boardwright.agent.deployment import Event
 from boardwright.agent.downloads import Download
 from boardwright.agent.health import check_health
-from boardwright.agent.installers.base import Installed, Installer, InstallError, Place, Version, VetoError
+from boardwright.agent.installers.base import DiskError, Installed, Installer, InstallError, Place, Version, VetoError
 from boardwright.agent.installers.registry import INSTALLERS, Factory, make_installer
 from boardwright.agent.installers.tree import program_variables
 from boardwright.agent.memory import give_back
@@ -241,7 +241,8 @@ class Deployer:
         except VetoError as error:
             self._answer(stop, target, d.Vetoed(target.manifest, str(error), error.log))
         except (BoardwrightError, OSError) as error:
-            self._answer(stop, target, d.ActivationFailed(target.manifest, _sentence(error), _log_of(error)))
+            bad = not isinstance(error, DiskError | OSError)
+            self._answer(stop, target, d.ActivationFailed(target.manifest, _sentence(error), _log_of(error), bad=bad))
         else:
             health = installed.manifest.health
             limit = health.timeout if health else PROBE_DEFAULT
@@ -269,7 +270,8 @@ class Deployer:
                 for installer in self._every_installer(target.group, stop):
                     installer.roll_back(target, None)
         except (BoardwrightError, OSError) as error:
-            self._answer(stop, target, d.RollBackFailed(target.manifest, _sentence(error)))
+            disk = isinstance(error, DiskError | OSError)
+            self._answer(stop, target, d.RollBackFailed(target.manifest, _sentence(error), disk=disk))
         else:
             self._answer(stop, target, d.RolledBack(target.manifest))
 

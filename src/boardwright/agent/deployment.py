@@ -77,13 +77,18 @@ class Confirmed(_Phase, frozen=True, tag="confirmed"):
 
 
 class RollingBack(_Phase, frozen=True, tag="rolling-back"):
-    """`target` was not healthy and the deployment's `running` takes over again; `reason` and `log` say why."""
+    """`target` was not healthy and the deployment's `running` takes over again; `reason` and `log` say why.
+
+    `bad`: the version is to blame. `waits`: why the disk does not take the step back; it is tried at the deadline.
+    """
 
     target: Target
     since: float
     attempt: int = 0
     reason: str = ""
     log: str = ""
+    bad: bool = True
+    waits: str = ""
 
 
 class Failed(_Phase, frozen=True, tag="failed"):
@@ -229,11 +234,12 @@ class Vetoed(msgspec.Struct, frozen=True):
 
 
 class ActivationFailed(msgspec.Struct, frozen=True):
-    """Something was changed, or may have been, and then it went wrong."""
+    """Something was changed, or may have been, and then it went wrong; `bad`: the version is to blame."""
 
     manifest: str
     reason: str
     log: str = ""
+    bad: bool = True
 
 
 class Healthy(msgspec.Struct, frozen=True):
@@ -251,8 +257,11 @@ class RolledBack(msgspec.Struct, frozen=True):
 
 
 class RollBackFailed(msgspec.Struct, frozen=True):
+    """`disk`: the board's disk did not take it, which may pass."""
+
     manifest: str
     reason: str
+    disk: bool = False
 
 
 class ServersBack(msgspec.Struct, frozen=True):

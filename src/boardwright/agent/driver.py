@@ -22,6 +22,7 @@ from boardwright.agent.downloads import Account, Download
 from boardwright.agent.ledger import KnownServer, Ledger
 from boardwright.agent.machine import deadline, same, step
 from boardwright.agent.order import order
+from boardwright.agent.pending import Pending
 from boardwright.agent.plan_source import PlanFound
 from boardwright.agent.ports import Hands, Outside, Timings
 from boardwright.agent.resume import adopt, resume
@@ -37,7 +38,6 @@ from boardwright.protocol.messages import Announcement, GroupQuery, Offer
 from boardwright.protocol.requester import newest_first
 
 LOOK = 0.5  # seconds between looks at a running download's progress
-SAVE_RETRY = 2.0  # seconds until a ledger that could not be written is tried again
 UNNAMED_RETRIES = 6  # rounds, over about a minute, in which a board that the plan does not name yet asks again
 
 _log = log.get("agent.driver")
@@ -74,8 +74,7 @@ class BoardDriver:
         self._refreshing = False
         self._unheard = False  # no server answered the last round
         self._downloads: dict[str, Download] = {}
-        self._pending: list[tuple[str, Action]] = []
-        self._save_at: float | None = None
+        self._pending = Pending()
         self._look_at: float | None = None
         self._received: dict[str, int] = {}
         self.asking = Asking(
@@ -153,7 +152,7 @@ class BoardDriver:
     def wake(self, now: float) -> None:
         """Do everything that is due at `now`."""
         self._look(now)
-        for group in list(self.groups):
+        for group in [group for group in self.groups if not self._pending.holds(group)]:
             self._step(group, d.Tick(), now)
         self._ask(now)
         self._search(now)
@@ -162,8 +161,8 @@ class BoardDriver:
 
     def next_wakeup(self) -> float:
         """When ``wake`` is to be called again at the latest."""
-        times = [self._save_at, self._look_at]
-        times += [deadline(deployment) for deployment in self.groups.values()]
+        times = [self._pending.retry_at, self._look_at]
+        times += [deadline(one) for group, one in self.groups.items() if not self._pending.holds(group)]
         if self.asking.asking or not self._refreshing:
             times.append(self.asking.next_wakeup())
         if not self.asking.asking and not self._refreshing:
@@ -255,14 +254,14 @@ class BoardDriver:
                 if kept is not None:
                     self._hands.holds(kept)  # so that its requirements are known
             self.groups[group], actions = resume(recorded, found, now, self._timing, staged=staged)
-            self._pending += [(group, action) for action in actions]
+            self._pending.add(group, actions)
         self._save_and_do(now)
 
     def _step(self, group: str, event: Event, now: float) -> None:
         before = self.groups[group]
         after, actions = step(before, event, now, self._timing)
         self.groups[group] = after
-        self._pending += [(group, action) for action in actions]
+        self._pending.add(group, actions)
         if after.state is not before.state:
             log_transition(self.board.id, before, after)
 
@@ -294,14 +293,14 @@ class BoardDriver:
 
     def _save_and_do(self, now: float) -> None:
         """Write the ledger, then carry out what is pending; steps that this causes come back here."""
-        if self._save_at is not None and now < self._save_at:
+        if self._pending.waits(now):
             return
         if not self.save():
-            self._save_at = now + SAVE_RETRY
+            self._pending.stall(now)
             return
-        self._save_at = None
-        pending, self._pending = self._pending, []
-        for group, action in pending:
+        if self._pending.stalled:
+            self.trouble = ""
+        for group, action in self._pending.release(self.groups, now):
             self._do(group, action, now)
 
     def save(self, sequence: int | None = None) -> bool:
@@ -379,6 +378,11 @@ class BoardDriver:
         return download.account if download else self.accounts.get(group, Account())
 
     # --- how it stands ---
+
+    @property
+    def stalled(self) -> bool:
+        """Whether nothing is begun because the ledger cannot be written; `trouble` says why."""
+        return self._pending.stalled
 
     @property
     def settled(self) -> bool:

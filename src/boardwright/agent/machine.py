@@ -9,8 +9,8 @@ Rules:
 * Either the old version runs or the new one: only ``Healthy`` makes the new one `running`; whatever goes wrong after
   the take-over began rolls back to `running` (on a blank board: to nothing).
 * A version that was vetoed, failed to activate or was unhealthy is bad: it is not tried again until the plan names
-  another one. What is not the version's fault (no source, broken download, full disk) is tried again: a bounded number
-  of times with back-off, then, as ``failed``, slowly.
+  another one. What is not its fault (no source, broken download, full disk) is tried again: a bounded number of times
+  with back-off, then, as ``failed``, slowly. A rollback that the disk does not take is tried until it does.
 * While a version takes over, is probed or rolled back, a new wish only is noted; it is acted on after that.
 * After a restart ``agent.resume`` goes on from the ledger.
 """
@@ -261,7 +261,8 @@ def _vetoed(deployment: Deployment, event: d.Vetoed, context: Context) -> Result
 
 
 def _gone_wrong(deployment: Deployment, event: d.ActivationFailed | d.Unhealthy, context: Context) -> Result:
-    return roll_back(deployment, event.reason, event.log, context)
+    bad = isinstance(event, d.Unhealthy) or event.bad
+    return roll_back(deployment, event.reason, event.log, context, bad=bad)
 
 
 def _take_over_timed_out(deployment: Deployment, event: d.Tick, context: Context) -> Result:
@@ -273,11 +274,11 @@ def _take_over_timed_out(deployment: Deployment, event: d.Tick, context: Context
     return result, (d.Stop(old.target), *actions)
 
 
-def roll_back(deployment: Deployment, reason: str, log: str, context: Context) -> Result:
+def roll_back(deployment: Deployment, reason: str, log: str, context: Context, *, bad: bool = True) -> Result:
     old = deployment.phase
     assert isinstance(old, d.Activating | d.Probing)  # noqa: S101
     until = context.now + context.timing.roll_back
-    phase = d.RollingBack(target=old.target, since=old.since, reason=reason, log=log, deadline=until)
+    phase = d.RollingBack(target=old.target, since=old.since, reason=reason, log=log, bad=bad, deadline=until)
     return to(deployment, phase), (d.RollBack(old.target, deployment.running),)
 
 
@@ -302,12 +303,17 @@ def _rolled_back(deployment: Deployment, event: d.RolledBack, context: Context) 
     assert isinstance(old, d.RollingBack)  # noqa: S101
     running = deployment.running
     what = f"rolled back to {running.version}" if running else f"removed {old.target.version}, nothing runs"
-    return _fail(deployment, f"{what}: {old.reason}", old.log, context, bad=True)
+    return _fail(deployment, f"{what}: {old.reason}", old.log, context, bad=old.bad)
 
 
 def _roll_back_again(deployment: Deployment, event: d.RollBackFailed | d.Tick, context: Context) -> Result:
     old, timing = deployment.phase, context.timing
     assert isinstance(old, d.RollingBack)  # noqa: S101
+    if isinstance(event, d.RollBackFailed) and event.disk:
+        return to(deployment, msgspec.structs.replace(old, waits=event.reason, deadline=context.now + timing.disk)), ()
+    if old.waits:
+        anew = msgspec.structs.replace(old, waits="", deadline=context.now + timing.roll_back)
+        return to(deployment, anew), (d.RollBack(old.target, deployment.running),)
     why = event.reason if isinstance(event, d.RollBackFailed) else "it did not end in time"
     stop = (d.Stop(old.target),) if isinstance(event, d.Tick) else ()
     if old.attempt + 1 >= timing.restarts:

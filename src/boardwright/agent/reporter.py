@@ -108,9 +108,13 @@ def group_report(driver: BoardDriver, deployment: Deployment, now: float) -> Gro
 
 def _reason(driver: BoardDriver, deployment: Deployment) -> str:
     phase = deployment.phase
+    if driver.stalled:
+        return driver.trouble
     reason = str(getattr(phase, "reason", ""))
     if isinstance(phase, d.Requesting):
         return driver.searching.reason(deployment.group) or reason
+    if isinstance(phase, d.RollingBack) and phase.waits:
+        return f"{reason}; rolling back waits: {phase.waits}"
     if isinstance(phase, d.Idle) and not reason:
         return driver.trouble
     return reason

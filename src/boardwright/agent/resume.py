@@ -47,7 +47,7 @@ def resume(
             activating = d.Activating(target=phase.target, since=now, attempt=again.attempt, deadline=again.deadline)
             return to(recorded, activating), (d.Activate(phase.target, recorded.running),)
         case d.RollingBack():
-            again_back = msgspec.structs.replace(phase, since=now, deadline=now + timing.roll_back)
+            again_back = msgspec.structs.replace(phase, since=now, waits="", deadline=now + timing.roll_back)
             return to(recorded, again_back), (d.RollBack(phase.target, recorded.running),)
     if not same(found, recorded.running):
         gone = f"{recorded.running.version} is gone from the disk" if recorded.running and not found else ""

@@ -22,6 +22,8 @@ class MachineTiming(msgspec.Struct, frozen=True):
     longest_backoff: float = 30.0
     # A failure that is not the version's fault is tried again after this time, for as long as it is wanted.
     retry: float = 300.0
+    # A rollback that the disk did not take (it is full) is tried again after this time until it does.
+    disk: float = 10.0
     # Restarts of the agent in the middle of a take-over before it is given up.
     restarts: int = 3
 

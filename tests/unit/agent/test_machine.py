@@ -351,3 +351,21 @@ def test_ticks_alone_come_to_rest(events: list[d.Event]) -> None:
         deployment = after
     else:
         pytest.fail(f"still going on in {deployment.state}")
+
+
+def test_a_disk_that_does_not_take_the_switch_is_not_the_versions_fault() -> None:
+    after, _ = drive(to_state(State.ACTIVATING), d.ActivationFailed(NEW.manifest, "no space left", bad=False))
+    after, actions = drive(after, d.RolledBack(NEW.manifest))
+    assert (after.state, after.bad, actions) == (State.FAILED, (), [])
+    assert after.phase.deadline is not None  # it is tried again
+
+
+def test_a_rollback_that_the_disk_does_not_take_is_tried_until_it_does() -> None:
+    deployment = to_state(State.ROLLING_BACK)
+    for _ in range(10):
+        deployment, actions = drive(deployment, d.RollBackFailed(NEW.manifest, "no space left", disk=True))
+        assert (deployment.state, actions) == (State.ROLLING_BACK, [])
+        due = deadline(deployment)
+        assert due is not None
+        deployment, actions = step(deployment, d.Tick(), due)
+        assert actions == (d.RollBack(NEW, OLD),)

@@ -36,6 +36,10 @@ class InstallError(FailedError):
         self.log = log
 
 
+class DiskError(InstallError):
+    """The disk did not take a step (it is full, it fails): the version is not to blame, and later it may."""
+
+
 class Version(msgspec.Struct, frozen=True):
     """A version on its way: the plan's name for it, its manifest, and the bytes that its digest is of."""
 

@@ -23,7 +23,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from boardwright.agent.commands import CommandResult, environment, run_command
-from boardwright.agent.installers.base import Installed, InstallError, Place, Version, VetoError
+from boardwright.agent.installers.base import DiskError, Installed, InstallError, Place, Version, VetoError
 from boardwright.errors import MalformedError
 from boardwright.model.software import (
     InstallSpec,
@@ -143,7 +143,7 @@ class TreeInstaller:
             temporary.replace(self._link)
             sync_directory(self._place.directory)
         except OSError as error:
-            raise InstallError(f"cannot point {self._link} to {path.name}: {os.strerror(error.errno or 0)}") from error
+            raise DiskError(f"cannot point {self._link} to {path.name}: {os.strerror(error.errno or 0)}") from error
 
     def _after(self, installed: Installed, previous: str) -> None:
         install = installed.manifest.install
