@@ -32,7 +32,7 @@ from boardwright.protocol.messages import Holding, Offer, Request
 from boardwright.protocol.offerer import Catalogued, ServerFacts, answer
 from boardwright.transfer import fetch, partial, store, tree, work
 from boardwright.transfer.fetch import FetchLimits
-from boardwright.transfer.sources import SourceError
+from boardwright.transfer.sources import FetchSource, SourceError
 from tests.faults.versions import GROUP, PIECE, Made
 
 BOARD = Board("c1s3", Location("1", "3"), "lc", (GROUP,))
@@ -268,3 +268,8 @@ def in_place(directory: Path) -> str:
         return os.readlink(directory / "root" / GROUP / "current")
     except FileNotFoundError:
         return ""
+
+
+def source_of(server: Server) -> FetchSource:
+    """Where a fetch gets its bytes from."""
+    return _Source(server)

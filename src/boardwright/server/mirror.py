@@ -10,6 +10,7 @@ Rules:
 * ``state`` is one immutable value that is swapped as a whole; any thread may read it without a lock. Only the
   follower's thread writes.
 * A record that this release cannot read is left as it was and logged: a newer release may have written it.
+* A file that cannot be written (full disk) is written as soon as it can: the lease's beats are occasion enough.
 * A broken file counts as no file: the engine has it all.
 """
 
@@ -73,8 +74,11 @@ _TABLES: tuple[tuple[str, str, type[Any]], ...] = (
 class Mirror:
     """Keeps the copy; ``reset`` and ``apply`` are called by one follower, everything else by anybody."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, trouble: Callable[[str], None] = lambda sentence: None) -> None:
+        """`trouble(sentence)` is told when the file cannot be written, and '' when it is written again."""
         self._path = path
+        self._trouble = trouble
+        self._unsaved = False
         self._listeners: list[Listener] = []
         self.state = _load(path)
         self._revision = 0
@@ -110,12 +114,28 @@ class Mirror:
     def _take(self, values: Mapping[str, bytes | None]) -> None:
         before = self.state
         after = self._merged(before, values)
+        if after != before or self._unsaved:
+            self._save(after)
         if after == before:
             return
-        _save(self._path, after)
         self.state = after
         for listener in self._listeners:
             listener(before, after)
+
+    def _save(self, state: MirrorState) -> None:
+        """Replace the file durably; a full disk costs the copy, not the service, and the next change tries again."""
+        try:
+            write_durably(self._path, msgspec.json.encode(state))
+        except OSError as error:
+            sentence = f"the copy of the state {self._path} cannot be written: {error.strerror or error}"
+            if not self._unsaved:
+                _log.error("local copy not written", path=str(self._path), error=str(error))
+            self._unsaved = True
+            self._trouble(sentence)
+        else:
+            if self._unsaved:
+                self._unsaved = False
+                self._trouble("")
 
     def _merged(self, base: MirrorState, values: Mapping[str, bytes | None]) -> MirrorState:
         fields: dict[str, Any] = {}
@@ -158,11 +178,3 @@ def _load(path: Path) -> MirrorState:
     except msgspec.MsgspecError as error:
         _log.warning("local copy is broken, starting without it", path=str(path), error=str(error))
         return MirrorState()
-
-
-def _save(path: Path, state: MirrorState) -> None:
-    """Replace the file durably; a full disk costs the copy, not the service."""
-    try:
-        write_durably(path, msgspec.json.encode(state))
-    except OSError as error:
-        _log.error("local copy not written", path=str(path), error=str(error))

@@ -97,7 +97,10 @@ class Replicator:
         self._holdings.know(self._mirror.state.catalog.values())
         self._damage.recall()
         for record in self._holdings.incomplete():
-            self._holds(record)
+            try:
+                self._holds(record)
+            except OSError as error:  # the disk fails: this version is tried as one that is to be copied
+                _log.error("version not looked up", manifest=record.manifest, error=str(error))
 
     def _next(self) -> CatalogRecord | None:
         self._holdings.know(self._mirror.state.catalog.values())

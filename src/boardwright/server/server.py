@@ -27,7 +27,7 @@ from boardwright.net.udp import written
 from boardwright.protocol.choose import Choice
 from boardwright.protocol.messages import Holding
 from boardwright.protocol.offerer import ServerFacts
-from boardwright.server.alarms import Alarms
+from boardwright.server.alarms import AlarmKind, Alarms
 from boardwright.server.announcer import Announcer
 from boardwright.server.api.uploads import Intake
 from boardwright.server.asking import Asking
@@ -86,16 +86,16 @@ class Server:
         self._threads: list[threading.Thread] = []
         self._active_since = time.monotonic()
         self._store = BlobStore(settings.data_dir / "store")
-        self._mirror = Mirror(settings.data_dir / "mirror.json")
         self._blobs = BlobService(
             self._store,
             settings.admission,
             caps=Caps(settings.per_board, settings.total, settings.inter_chassis),
             is_far=leaves_chassis(self._mirror, settings.location),
         )
+        self._alarms = Alarms(settings.id, time.monotonic)
+        self._mirror = Mirror(settings.data_dir / "mirror.json", self._on_copy)
         self._holdings = Holdings()
         self._holdings.know(self._mirror.state.catalog.values())
-        self._alarms = Alarms(settings.id, time.monotonic)
         self._listed = Listed(settings.inventory)
         self._claims = Claims(time.monotonic, self._alarms, self._listed.place)
         self._board_reports = BoardReports(
@@ -313,6 +313,13 @@ class Server:
     def _look_for_work(self) -> None:
         if self._replicator is not None:
             self._replicator.wake()
+
+    def _on_copy(self, trouble: str) -> None:
+        """The copy of the state cannot be written, or can again ('')."""
+        if trouble:
+            self._alarms.sound(AlarmKind.DISK, "mirror.json", trouble)
+        else:
+            self._alarms.clear(AlarmKind.DISK, "mirror.json")
 
     def _epoch(self) -> int:
         held = self._role.held

@@ -27,7 +27,14 @@ from pathlib import Path
 
 from boardwright.errors import MalformedError
 from boardwright.model.software import PIECE_SIZE, BlobRef, Manifest
-from boardwright.transfer.durable import boot_id, sync_directory, sync_file, sync_file_system, write_durably
+from boardwright.transfer.durable import (
+    boot_id,
+    make_directory,
+    sync_directory,
+    sync_file,
+    sync_file_system,
+    write_durably,
+)
 from boardwright.transfer.partial import MAP_SUFFIX, Partial, claim_all, remove_partial
 from boardwright.transfer.space import Space
 
@@ -43,7 +50,8 @@ class BlobStore:
         self._partial = root / "partial"
         self._damaged = root / "damaged"
         for directory in (self._blobs, self._fresh, self._partial, self._damaged):
-            directory.mkdir(parents=True, exist_ok=True)
+            make_directory(directory)
+        self._named: set[Path] = set()  # directories of blobs whose own names are known to be durable
         self._boot = boot_id()
         self._settle_boot()
 
@@ -185,8 +193,7 @@ class BlobStore:
             self.remove(sha256)
             return
         with contextlib.suppress(FileNotFoundError):  # somebody took it out meanwhile
-            claim_all(self._partial / sha256, path.stat().st_size)
-            path.rename(self._partial / sha256)
+            self._believe_by_piece(path)
 
     def mended(self, sha256: str) -> None:
         """The blob is whole again: the mark of its damage goes."""
@@ -232,11 +239,19 @@ class BlobStore:
         mark = self.root / "boot"
         if not self._boot or not mark.exists() or mark.read_text() != self._boot:
             for path in self._fresh.iterdir():  # the names are there, the bytes may be lost
-                claim_all(self._partial / path.name, path.stat().st_size)
-                path.rename(self._partial / path.name)
+                if self._durable_path(path.name).exists():  # half a rename: it has both names
+                    path.unlink()
+                else:
+                    self._believe_by_piece(path)
             write_durably(mark, self._boot.encode())
         for path in self.root.glob(".incoming-*"):
             path.unlink()
+
+    def _believe_by_piece(self, path: Path) -> None:
+        """Make the complete blob at `path` a partial one."""
+        claim_all(self._partial / path.name, path.stat().st_size)
+        path.rename(self._partial / path.name)
+        path.unlink(missing_ok=True)  # rename(2) does nothing if both are names of one file, as after half a rename
 
     @contextlib.contextmanager
     def _incoming(self, sha256: str) -> Iterator[tuple[Path, int]]:
@@ -251,9 +266,10 @@ class BlobStore:
 
     def _install(self, path: Path, sha256: str) -> None:
         target = self._durable_path(sha256)
-        if not target.parent.exists():
+        if target.parent not in self._named:  # it may be there since a crash, or by another thread, and not be durable
             target.parent.mkdir(exist_ok=True)
             sync_directory(self._blobs)
+            self._named.add(target.parent)
         path.rename(target)
         sync_directory(target.parent)
         remove_partial(self._partial / sha256)

@@ -17,7 +17,7 @@ from boardwright.errors import (
 from boardwright.model.api import Problem
 from boardwright.state.kv import EngineError
 from boardwright.state.lease import DeposedError
-from boardwright.transfer.space import NoSpaceError
+from boardwright.transfer.space import HINT, NoSpaceError, is_full
 
 _log = log.get("server.api")
 AnyRequest = Request[Any, Any, Any]
@@ -72,6 +72,10 @@ def on_http_error(request: AnyRequest, error: HTTPException) -> Response[Problem
 
 
 def on_unexpected_error(request: AnyRequest, error: Exception) -> Response[Problem]:
+    if isinstance(error, OSError) and error.errno is not None:
+        _log.error("the disk did not take it", method=request.method, path=request.url.path, error=str(error))
+        status, hint = (507, HINT) if is_full(error) else (500, "look at the disk of the server's data_dir")
+        return problem(status, f"the server's disk did not take it: {error.strerror}", hint)
     _log.error("call failed", method=request.method, path=request.url.path, exc_info=error)
     return problem(500, f"the server failed at {request.method} {request.url.path}", "its log says more")
 
