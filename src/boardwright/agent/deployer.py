@@ -18,6 +18,7 @@ from pathlib import Path
 from boardwright import log
 from boardwright.agent import deployment as d
 from boardwright.agent.commands import environment
+from boardwright.agent.complaints import Complaints
 from boardwright.agent.deployment import Event
 from boardwright.agent.downloads import Download
 from boardwright.agent.health import check_health
@@ -67,6 +68,7 @@ class Deployer:
         self._client = client
         self._environ = environ
         self._installers = installers
+        self._complaints = Complaints(board.id, client)
         self._downloads = Worker(f"{board.id} download")
         self._take_overs = Worker(f"{board.id} take-over")
         self._releases: dict[str, Release] = {}
@@ -106,6 +108,7 @@ class Deployer:
         """Fetch and stage; `others` are versions that other groups of the board are fetching."""
         self._jobs[download.target.group] = download.stop
         self._coming[download.target.group] = download.target
+        download.complain = self._complaints.post
         self._downloads.submit(lambda: self._download(download, others))
 
     def activate(self, action: d.Activate) -> None:
@@ -135,6 +138,7 @@ class Deployer:
         """Stop everything; False if a job did not end within `timeout` seconds."""
         for job in self._jobs.values():
             job.set()
+        self._complaints.close(0.0)
         ended = self._downloads.close(timeout)
         return self._take_overs.close(timeout if ended else 0.0) and ended
 
@@ -223,6 +227,8 @@ class Deployer:
                     problems.append(error)
                     if isinstance(error, UnreachableError):
                         download.silent(url, _sentence(error))
+                    elif isinstance(error, MalformedError):
+                        download.wrong_manifest(url)
                     continue
                 manifest = decode_manifest(data)
                 write_durably(path, data)

@@ -4,7 +4,7 @@ The driver makes it when it has chosen, the worker thread carries it out, and bo
 """
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -44,6 +44,7 @@ class Download:
         self._wrong: set[tuple[str, str]] = set()
         self._at: dict[str, HttpSource] = {}
         self.received = 0
+        self.complain: Callable[[str, str], None] = _unheard  # told of the API and the blob of who sent wrong bytes
         for candidate in ranking:
             self.join(candidate)
         first = next(iter(self._known.values()), None)
@@ -74,6 +75,12 @@ class Download:
         if self.sources.leave(source, SourceError(reason)):
             self.on_failover(source.id, reason)
 
+    def wrong_manifest(self, url: str) -> None:
+        """The source at base `url` sent other bytes than the manifest."""
+        with self._lock:
+            source = self._at[url]
+        self.on_wrong(source.id, self.target.manifest)
+
     @property
     def account(self) -> Account:
         with self._lock:
@@ -100,13 +107,21 @@ class Download:
             self._account = msgspec.structs.replace(self._account, failovers=self._account.failovers + 1)
 
     def on_wrong(self, source_id: str, sha256: str) -> None:
-        """As transfer.fetch.FetchObserver."""
+        """As transfer.fetch.FetchObserver; the first time for each blob and server that is a complaint."""
         with self._lock:
-            if len(self._wrong) < MAX_WRONG:
-                self._wrong.add((self._apis[source_id], sha256))
+            api = self._apis[source_id]
+            new = (api, sha256) not in self._wrong and len(self._wrong) < MAX_WRONG
+            if new:
+                self._wrong.add((api, sha256))
+        if new and api:
+            self.complain(api, sha256)
 
     @property
     def wrong(self) -> frozenset[tuple[str, str]]:
         """Which blob came with wrong bytes from the server with which API's base URL."""
         with self._lock:
             return frozenset(self._wrong)
+
+
+def _unheard(api: str, sha256: str) -> None:
+    del api, sha256

@@ -74,6 +74,10 @@ class AgentClient:
         except (msgspec.DecodeError, UnicodeDecodeError):
             return 0  # the reports were taken; what a server says beside that is no reason to send them again
 
+    def verify(self, api: str, sha256: str) -> None:
+        """Ask a server to check a blob on its disk; raises UnreachableError, FailedError."""
+        self._call("POST", f"{api}/v1/blobs/{sha256}/verify", MAX_PROBLEM_BYTES, None, None)
+
     def close(self) -> None:
         self._pool.clear()
 
