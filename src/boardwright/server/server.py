@@ -86,14 +86,14 @@ class Server:
         self._threads: list[threading.Thread] = []
         self._active_since = time.monotonic()
         self._store = BlobStore(settings.data_dir / "store")
+        self._alarms = Alarms(settings.id, time.monotonic)
+        self._mirror = Mirror(settings.data_dir / "mirror.json", self._on_copy)
         self._blobs = BlobService(
             self._store,
             settings.admission,
             caps=Caps(settings.per_board, settings.total, settings.inter_chassis),
             is_far=leaves_chassis(self._mirror, settings.location),
         )
-        self._alarms = Alarms(settings.id, time.monotonic)
-        self._mirror = Mirror(settings.data_dir / "mirror.json", self._on_copy)
         self._holdings = Holdings()
         self._holdings.know(self._mirror.state.catalog.values())
         self._listed = Listed(settings.inventory)
