@@ -71,3 +71,8 @@ def check_record(directory: Path, generation: int) -> None:
 
 def _names(directory: Path) -> set[str]:
     return {path.name for path in directory.iterdir()} if directory.is_dir() else set()
+
+
+def check_ledger_readable(path: Path) -> Record:
+    """The ledger at `path`, whole; an empty one if there is none yet."""
+    return msgspec.json.decode(path.read_bytes(), type=Record) if path.exists() else Record()
