@@ -4,9 +4,11 @@ Rules:
 
 * Three workers with a connection each ask the same best source for ranges, verify each piece in memory as it arrives
   and write only verified pieces; there is no second pass over the file.
-* A source that refuses, dies, stalls (nothing for ``stall_timeout``, or a piece that takes ``piece_timeout``) or
-  sends wrong bytes is left for the next one. What was verified is never fetched again, not after a crash either,
-  and whoever has the rest may send it.
+* A source that refuses, dies, stalls (nothing for ``stall_timeout``, no answer within ``answer_timeout`` though bytes
+  trickle in) or sends wrong bytes is left for the next one. What was verified is never fetched again, not after a
+  crash either, and whoever has the rest may send it.
+* A source that is only slow (a piece takes longer than ``piece_timeout``) is left if there is another; that patience
+  doubles every time, because on a weak line all are slow and a piece that is broken off has to begin again.
 * When every source was left, they are tried again with growing back-off until no piece came for ``give_up``
   seconds (``give_up_busy`` if one of them is only full); then FailedError names every source's reason.
 * Space is checked before the first byte and again before each piece is written.
@@ -38,12 +40,14 @@ class FetchLimits(msgspec.Struct, frozen=True, kw_only=True):
 
     `workers`: one receives while one hashes and one writes; on two cores three are 7 % faster than two (measured).
     `stall_timeout`: a live server answers within milliseconds; 2 s lets a busy disk breathe. `durable`: sync at the
-    end; without, the caller syncs (a tree that is built of the blobs is synced as a whole).
+    end; without, the caller syncs (a tree that is built of the blobs is synced as a whole). `answer_timeout`: the head
+    of an answer is some 500 bytes. `piece_timeout`: three workers on a line of 1.3 Mbit/s are within it.
     """
 
     workers: int = 3
     stall_timeout: float = 2.0
-    piece_timeout: float = 60.0
+    answer_timeout: float = 5.0
+    piece_timeout: float = 20.0
     give_up: float = 15.0
     give_up_busy: float = 300.0
     rate: int = 0
@@ -155,6 +159,7 @@ class _Fetch:
         self._observer = observer
         self._lock = threading.Lock()
         self._progress_at = time.monotonic()
+        self._patience = limits.piece_timeout
 
     def run(self) -> None:
         """Fetch until all is there, `stop` is set, or nothing can be done any more."""
@@ -163,9 +168,7 @@ class _Fetch:
             for worker in workers:
                 worker.start()
             while any(worker.is_alive() for worker in workers) and not self.stop.is_set():
-                oldest = time.monotonic() - self.limits.piece_timeout
-                for worker in workers:
-                    worker.abort(older_than=oldest)
+                self._look_after(workers)
                 next((worker for worker in workers if worker.is_alive()), workers[0]).join(_WATCH)
         finally:
             self.halt.set()
@@ -174,6 +177,16 @@ class _Fetch:
                 worker.abort()
                 worker.join()
             self.work.close()
+
+    def _look_after(self, workers: Sequence["_Worker"]) -> None:
+        """Break off what takes too long."""
+        now = time.monotonic()
+        # First all that are late say so: breaking off one breaks every line to the same server.
+        late = [worker.late_answer(now - self.limits.answer_timeout) for worker in workers]
+        for source in {one.id: one for one in late if one is not None}.values():
+            source.break_off()
+        if any([worker.give_up_piece(now - self._patience) for worker in workers]):
+            self._patience *= 2.0
 
     def source(self) -> FetchSource | None:
         """The best source, waited for if all are left just now; None: halt."""
@@ -228,8 +241,11 @@ class _Worker(threading.Thread):
         self._fetch = fetch
         self._buffer = memoryview(bytearray(PIECE_SIZE))
         self._lock = threading.Lock()
+        self._source: FetchSource | None = None  # that is being asked
+        self._asked = 0.0
         self._reader: RangeReader | None = None
         self._piece_begun = 0.0
+        self._slow = ""  # why this worker's line was broken off
 
     def run(self) -> None:
         fetch = self._fetch
@@ -252,11 +268,32 @@ class _Worker(threading.Thread):
             failure.__cause__ = error
             fetch.fail(failure)
 
-    def abort(self, older_than: float | None = None) -> None:
-        """Break off the read that is under way, if its piece was begun before `older_than`; from any thread."""
+    def abort(self) -> None:
+        """Break off what is under way; from any thread."""
         with self._lock:
-            if self._reader is not None and (older_than is None or self._piece_begun < older_than):
+            if self._reader is not None:
                 self._reader.abort()
+            elif self._source is not None:
+                self._source.break_off()
+
+    def give_up_piece(self, older_than: float) -> bool:
+        """Break off a piece that was begun before, if somebody else could send it; from any thread."""
+        with self._lock:
+            if self._reader is None or self._source is None or self._piece_begun >= older_than:
+                return False
+            if not self._fetch.sources.others(self._source):
+                return False
+            self._slow = f"{self._source.id} is too slow: a piece took {time.monotonic() - self._piece_begun:.0f} s"
+            self._reader.abort()
+            return True
+
+    def late_answer(self, older_than: float) -> FetchSource | None:
+        """The source that has not answered what was asked before, to be broken off; from any thread."""
+        with self._lock:
+            if self._reader is not None or self._source is None or self._asked >= older_than:
+                return None
+            self._slow = f"{self._source.id} did not answer in {time.monotonic() - self._asked:.0f} s"
+            return self._source
 
     def _bring(self, run: Run, source: FetchSource) -> Run:
         """Fetch pieces of `run`; what is left of it, less with every verified piece."""
@@ -269,10 +306,20 @@ class _Worker(threading.Thread):
                     self._bring_range(state, source, start, length)
         except SourceError as error:
             if not self._fetch.halt.is_set():
-                self._fetch.leave(source, error)
+                why, self._slow = self._slow, ""
+                self._fetch.leave(source, SourceError(why) if why else error)
         return Run(run.partial, state.first, run.end)
 
     def _bring_range(self, state: "_Assembly", source: FetchSource, start: int, length: int) -> None:
+        with self._lock:
+            self._source, self._asked = source, time.monotonic()
+        try:
+            self._read(state, source, start, length)
+        finally:
+            with self._lock:
+                self._source = None
+
+    def _read(self, state: "_Assembly", source: FetchSource, start: int, length: int) -> None:
         reader = source.open_range(state.run.partial.blob.sha256, start, length, self._fetch.limits.stall_timeout)
         with self._lock:
             self._reader, self._piece_begun = reader, time.monotonic()

@@ -5,6 +5,7 @@ Rules:
 * One range per request, connections kept; no redirects and no retries here: what fails is the next source's turn.
 * An answer may be shorter than asked (RFC 9110 section 15.3.7), never from elsewhere; a server that ignores ranges
   is used as long as the start is the start of the blob.
+* What a server that sends byte after byte without an end keeps a thread busy with, another thread can break off.
 * Bytes go from the socket straight into the caller's buffer.
 """
 
@@ -12,6 +13,7 @@ import contextlib
 import http.client
 import re
 import socket
+import weakref
 from typing import Any
 
 import urllib3
@@ -40,6 +42,9 @@ class HttpSource:
         with contextlib.suppress(HTTPError, ValueError):
             self._prefix = urllib3.util.parse_url(url).path or ""
             self._pool = urllib3.connection_from_url(url, maxsize=CONNECTIONS, block=False, retries=False)
+        self._lines: weakref.WeakSet[HTTPConnection] = weakref.WeakSet()
+        if self._pool is not None:
+            self._pool.ConnectionCls = self._connection  # type: ignore[assignment]  # only called, to make one
 
     def open_range(self, sha256: str, start: int, length: int, timeout: float) -> "HttpRange":
         """Ask for a range; raises SourceError with a sentence that names the status or the cause."""
@@ -65,9 +70,19 @@ class HttpSource:
             response.release_conn()
             raise
 
+    def break_off(self) -> None:
+        """Shut down every line to this server, under whoever waits for it."""
+        for connection in tuple(self._lines):
+            _shut_down(connection)
+
     def close(self) -> None:
         if self._pool is not None:
             self._pool.close()
+
+    def _connection(self, *arguments: Any, **options: Any) -> HTTPConnection:
+        connection = HTTPConnection(*arguments, **options)
+        self._lines.add(connection)
+        return connection
 
 
 class HttpRange:
@@ -94,16 +109,20 @@ class HttpRange:
 
     def abort(self) -> None:
         """Shut the line down under a reader in another thread."""
-        connection = self._response.connection
-        if isinstance(connection, HTTPConnection) and connection.sock is not None:
-            with contextlib.suppress(OSError):  # it broke by itself
-                connection.sock.shutdown(socket.SHUT_RDWR)
+        if isinstance(connection := self._response.connection, HTTPConnection):
+            _shut_down(connection)
 
     def close(self) -> None:
         """Give the connection back if the answer was read to its end, else close it."""
         if self._left or not self._raw.isclosed():
             self._response.close()
         self._response.release_conn()
+
+
+def _shut_down(connection: HTTPConnection) -> None:
+    if connection.sock is not None:
+        with contextlib.suppress(OSError):  # it broke by itself
+            connection.sock.shutdown(socket.SHUT_RDWR)
 
 
 def _raw(response: urllib3.BaseHTTPResponse) -> Any:

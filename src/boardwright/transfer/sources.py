@@ -65,6 +65,10 @@ class FetchSource(Protocol):
         """Ask for `length` bytes from `start`; `timeout` in seconds without progress. Raises SourceError."""
         ...
 
+    def break_off(self) -> None:
+        """Make every call that another thread waits in fail at once."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -157,6 +161,16 @@ class SourceList:
         """Every source that was left at least once, with its last reason."""
         with self._lock:
             return tuple(entry.left for entry in self._ranked if entry.left is not None)
+
+    def others(self, source: FetchSource) -> bool:
+        """Whether somebody else could be asked now."""
+        now = self._clock()
+        with self._lock:
+            return any(
+                entry.ready_at is not None and entry.ready_at <= now
+                for entry in self._ranked
+                if entry.source is not source
+            )
 
     def ids(self) -> tuple[str, ...]:
         """The ranking as it is now."""

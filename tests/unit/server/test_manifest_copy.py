@@ -49,6 +49,9 @@ class Source:
             raise SourceError(f"{self.id} answered 416", wait=None)
         return Range(self._data[start : start + length])
 
+    def break_off(self) -> None:
+        pass
+
     def close(self) -> None:
         pass
 

@@ -61,6 +61,9 @@ class MemorySource:
             raise SourceError(f"{self.id} has no blob {sha256}", wait=None)
         return MemoryRange(self, self.blobs[sha256][start : start + min(length, self.most)], start)
 
+    def break_off(self) -> None:
+        self.aborted.set()
+
     def close(self) -> None:
         self.closed = True
 

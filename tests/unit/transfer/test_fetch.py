@@ -162,6 +162,40 @@ class TestFailover:
         result = fetch([BLOB], SourceList([slow, quick]), store, limits=FetchLimits(piece_timeout=0.05))
         assert result.bytes == {"quick": len(DATA)}
 
+    def test_a_piece_that_trickles_from_the_only_server_is_waited_for(self, store: BlobStore) -> None:
+        slow = MemorySource("slow", DATA)
+        slow.before_read = lambda _: slow.aborted.wait(0.05) and pytest.fail("was broken off")
+        result = fetch([BLOB], SourceList([slow]), store, limits=FetchLimits(piece_timeout=0.01))
+        assert result.bytes == {"slow": len(DATA)}
+
+    def test_patience_grows_so_that_a_weak_line_to_everybody_is_enough(self, store: BlobStore) -> None:
+        sources = [MemorySource("a", DATA), MemorySource("b", DATA)]
+        for source in sources:
+
+            def weak(_: int, source: MemorySource = source) -> None:
+                source.aborted.clear()
+                if source.aborted.wait(0.1):
+                    raise SourceError("was broken off")
+
+            source.before_read = weak
+        result = fetch([BLOB], SourceList(sources), store, limits=FetchLimits(piece_timeout=0.03, workers=1))
+        assert result.complete
+        assert result.refetched == 0
+
+    def test_a_server_that_never_ends_the_head_of_its_answer_is_broken_off(self, store: BlobStore) -> None:
+        endless, quick, recorder = MemorySource("endless", DATA), MemorySource("quick", DATA), Recorder()
+
+        def head(_: int) -> None:
+            if endless.aborted.wait(30):
+                raise SourceError("was broken off")
+
+        endless.before_open = head
+        result = fetch(
+            [BLOB], SourceList([endless, quick]), store, limits=FetchLimits(answer_timeout=0.05), observer=recorder
+        )
+        assert result.bytes == {"quick": len(DATA)}
+        assert recorder.left == [("endless", "endless did not answer in 0 s")]
+
 
 class TestNobodyLeft:
     def test_the_error_names_every_server_and_its_reason(self, store: BlobStore) -> None:

@@ -96,3 +96,27 @@ def test_an_empty_list_has_nobody() -> None:
     sources, _, _ = ranked()
     assert sources.current() is None
     assert sources.next_ready() is None
+
+
+def test_a_full_server_keeps_its_rank_and_being_full_again_is_no_second_failover() -> None:
+    clock = Clock()
+    near, far = MemorySource("near"), MemorySource("far")
+    sources = SourceList([near, far], clock=clock)
+    full = SourceError("full", wait=1.0, busy=True)
+    assert sources.leave(near, full)
+    assert sources.current() is far
+    clock.sleep(1.0)
+    assert sources.current() is near
+    assert not sources.leave(near, full)
+    assert sources.current() is far
+
+
+def test_whether_somebody_else_could_be_asked() -> None:
+    clock = Clock()
+    one, other = MemorySource("one"), MemorySource("other")
+    sources = SourceList([one, other], clock=clock)
+    assert sources.others(one)
+    sources.leave(other, SourceError("down", wait=5.0))
+    assert not sources.others(one)
+    clock.sleep(5.0)
+    assert sources.others(one)
