@@ -2,7 +2,8 @@
 
 Rules:
 
-* Times are short, nothing is tried again here and no redirect is followed: the caller has other servers to go to.
+* Times are short, for every pause and for the whole answer. Nothing is tried again here and no redirect is followed:
+  the caller has other servers to go to.
 * What a server sends is bounded before it is believed.
 * Thread-safe; blocking.
 """
@@ -19,15 +20,20 @@ from boardwright.errors import FailedError, MalformedError, UnreachableError
 from boardwright.model.api import Problem, ReportsTaken
 from boardwright.model.plan import BoardPlan
 from boardwright.model.report import BoardReport
-from boardwright.model.software import MAX_MANIFEST_BYTES, digest_of
+from boardwright.model.software import MAX_MANIFEST_BYTES, RANGE_SIZE, digest_of
+from boardwright.net.deadline import pool_with_deadline
 
 CONNECT_TIMEOUT = 1.0  # seconds; a live server on the control network accepts in milliseconds
 READ_TIMEOUT = 2.0  # seconds without a byte; a plan and a report are answered from memory
+ANSWER_TIMEOUT = 10.0  # seconds for a whole plan or answer to a report; some kilobytes
+MANIFEST_TIMEOUT = 120.0  # seconds for a whole manifest; one of 100,000 files, 15 MB, comes in so over 1 Mbit/s
 MAX_PLAN_BYTES = 1024 * 1024  # a board has tens of groups, not thousands
 MAX_PROBLEM_BYTES = 16 * 1024
 SERVERS = 8  # connections are kept to this many servers
 
 
+PARTIAL = 206
+MAX_DIGITS = 19  # of a size that fits into 64 bits
 _BUSY = (429, 503)
 
 
@@ -37,29 +43,50 @@ class BusyError(FailedError):
     retry: ClassVar[bool] = True
 
 
+class _Answer(msgspec.Struct, frozen=True):
+    """`whole` is the size of which `data` is a range, 0 if the server does not say."""
+
+    status: int
+    data: bytes
+    whole: int
+
+
 class AgentClient:
     """HTTP to any server, by the URLs that its offers name."""
 
     def __init__(self, board: str) -> None:
-        self._pool = urllib3.PoolManager(
-            num_pools=SERVERS,
-            maxsize=2,
-            retries=False,
-            timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT),
-            headers={"Boardwright-Board": board, "User-Agent": "boardwright", "Accept-Encoding": "identity"},
+        self._headers = {"Boardwright-Board": board, "User-Agent": "boardwright", "Accept-Encoding": "identity"}
+        self._pool, self._manifests = (
+            pool_with_deadline(
+                seconds,
+                num_pools=SERVERS,
+                maxsize=2,
+                retries=False,
+                timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT),
+                headers=self._headers,
+            )
+            for seconds in (ANSWER_TIMEOUT, MANIFEST_TIMEOUT)
         )
 
     def plan(self, api: str, board: str) -> BoardPlan:
         """GET the board's part of the plan; raises UnreachableError, FailedError, MalformedError."""
-        data = self._get(f"{api}/v1/plan/boards/{quote(board, safe='')}", MAX_PLAN_BYTES)
+        url = f"{api}/v1/plan/boards/{quote(board, safe='')}"
+        data = self._call(self._pool, "GET", url, MAX_PLAN_BYTES).data
         try:
             return msgspec.json.decode(data, type=BoardPlan)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise MalformedError(f"the plan that {api} sent for {board} is not of the documented form") from error
 
     def manifest(self, blobs: str, digest: str) -> bytes:
-        """GET a manifest by its SHA-256; raises UnreachableError, BusyError, FailedError, MalformedError."""
-        data = self._get(f"{blobs}/v1/blobs/{digest}", MAX_MANIFEST_BYTES)
+        """GET a manifest by its SHA-256, in ranges; raises UnreachableError, BusyError, FailedError, MalformedError."""
+        url, data = f"{blobs}/v1/blobs/{digest}", b""
+        while True:
+            asked = {**self._headers, "Range": f"bytes={len(data)}-{len(data) + RANGE_SIZE - 1}"}
+            answer = self._call(self._manifests, "GET", url, MAX_MANIFEST_BYTES - len(data), headers=asked)
+            data = data + answer.data if answer.status == PARTIAL else answer.data
+            # What is not cut along the range that was asked for is found out by the digest.
+            if answer.status != PARTIAL or not answer.data or len(data) >= answer.whole:
+                break
         if digest_of(data) != digest:
             raise MalformedError(f"{blobs} sent other bytes than the manifest {digest}")
         return data
@@ -67,8 +94,8 @@ class AgentClient:
     def report(self, api: str, reports: Sequence[BoardReport]) -> int:
         """POST reports; the generation of the server's plan, or 0. Raises UnreachableError, FailedError."""
         body = msgspec.json.encode(reports)
-        headers = {**self._pool.headers, "Content-Type": "application/json"}
-        data = self._call("POST", f"{api}/v1/reports", MAX_PROBLEM_BYTES, body, headers)
+        headers = {**self._headers, "Content-Type": "application/json"}
+        data = self._call(self._pool, "POST", f"{api}/v1/reports", MAX_PROBLEM_BYTES, body, headers).data
         try:
             return msgspec.json.decode(data, type=ReportsTaken).generation
         except (msgspec.DecodeError, UnicodeDecodeError):
@@ -80,13 +107,21 @@ class AgentClient:
 
     def close(self) -> None:
         self._pool.clear()
+        self._manifests.clear()
 
-    def _get(self, url: str, limit: int) -> bytes:
-        return self._call("GET", url, limit, None, None)
-
-    def _call(self, method: str, url: str, limit: int, body: bytes | None, headers: dict[str, str] | None) -> bytes:
+    def _call(
+        self,
+        pool: urllib3.PoolManager,
+        method: str,
+        url: str,
+        limit: int,
+        body: bytes | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> _Answer:
         try:
-            answer = self._pool.request(method, url, body=body, headers=headers, redirect=False, preload_content=False)
+            answer = pool.request(
+                method, url, body=body, headers=headers, redirect=False, preload_content=False, decode_content=False
+            )
         except (HTTPError, OSError, ValueError) as error:
             raise UnreachableError(f"{url} cannot be reached") from error
         try:
@@ -99,7 +134,13 @@ class AgentClient:
             raise BusyError(f"{url} is busy ({answer.status})")
         if not 200 <= answer.status < 300:
             raise FailedError(f"{url} answered {answer.status}{_problem(data)}")
-        return data
+        return _Answer(answer.status, data, _whole(answer.headers.get("Content-Range", "")))
+
+
+def _whole(content_range: str) -> int:
+    """The size of the whole in a Content-Range, 0 if it is not said (RFC 9110 section 14.4)."""
+    size = content_range.rpartition("/")[2]
+    return int(size) if size.isascii() and size.isdecimal() and len(size) < MAX_DIGITS else 0
 
 
 def _bounded(answer: urllib3.BaseHTTPResponse, url: str, limit: int) -> bytes:

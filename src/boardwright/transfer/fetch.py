@@ -185,7 +185,8 @@ class _Fetch:
         late = [worker.late_answer(now - self.limits.answer_timeout) for worker in workers]
         for source in {one.id: one for one in late if one is not None}.values():
             source.break_off()
-        if any([worker.give_up_piece(now - self._patience) for worker in workers]):
+        slow = [worker.give_up_piece(now - self._patience) for worker in workers]
+        if any(slow):
             self._patience *= 2.0
 
     def source(self) -> FetchSource | None:

@@ -1,9 +1,14 @@
 """The agent's HTTP client against servers that behave, and that do not."""
 
+import gzip
+import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Self
 
 import msgspec
 import pytest
@@ -14,7 +19,10 @@ from boardwright.model.report import BoardReport
 from boardwright.model.software import Target, digest_of
 from boardwright.net import agent_client
 from boardwright.net.agent_client import AgentClient, BusyError
+from boardwright.transfer.caps import Caps
+from boardwright.transfer.store import BlobStore
 from tests.integration.agent.lab import BOARD
+from tests.integration.transfer.conftest import RunningService
 
 
 @contextmanager
@@ -115,6 +123,74 @@ def test_a_full_server_is_told_from_a_broken_one(client: AgentClient) -> None:
 def test_redirects_are_not_followed(client: AgentClient) -> None:
     with answers(302, b"") as (url, _), pytest.raises(FailedError, match="answered 302"):
         client.plan(url, "c1s3")
+
+
+class Endless:
+    """A server that sends `start` and then `more` again and again."""
+
+    def __init__(self, start: bytes, more: bytes) -> None:
+        self._start, self._more = start, more
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._serve)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+
+    def _serve(self) -> None:
+        line, _ = self._socket.accept()
+        with line, suppress(OSError):
+            line.recv(65536)
+            line.sendall(self._start)
+            for _ in range(2000 if self._more else 0):
+                line.sendall(self._more)
+                time.sleep(0.01)  # the fault itself: never silent for long, never done
+
+
+@pytest.mark.parametrize(
+    ("start", "more"),
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\nX-Long: ", b"x"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 900000\r\n\r\n", b"x"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+    ],
+)
+def test_a_server_that_is_never_silent_and_never_done_is_left(
+    monkeypatch: pytest.MonkeyPatch, start: bytes, more: bytes
+) -> None:
+    monkeypatch.setattr(agent_client, "ANSWER_TIMEOUT", 0.5)
+    client = AgentClient("c1s3")
+    with Endless(start, more) as server:
+        begun = time.monotonic()
+        with pytest.raises(UnreachableError):
+            client.plan(server.url, "c1s3")
+        assert time.monotonic() - begun < 3.0
+    client.close()
+
+
+def test_a_bomb_is_not_unpacked(client: AgentClient) -> None:
+    with Endless(
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nConnection: close\r\n\r\n" + gzip.compress(bytes(1 << 24)), b""
+    ) as server:
+        with pytest.raises((MalformedError, UnreachableError)):
+            client.plan(server.url, "c1s3")
+
+
+def test_a_long_manifest_comes_in_ranges(client: AgentClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(agent_client, "RANGE_SIZE", 1000)
+    data = b"manifest" * 700
+    store = BlobStore(tmp_path / "store")
+    store.put(digest_of(data), [data])
+    with RunningService(store, 4, tmp_path / "locks", caps=Caps(total=10_000_000)) as service:
+        assert client.manifest(service.url, digest_of(data)) == data
+        assert service.service.bytes_served == len(data)
 
 
 def test_a_server_that_is_not_there_is_unreachable(client: AgentClient) -> None:
