@@ -8,7 +8,8 @@ Rules:
 * Who waits is served by turns, the client that was served longest ago first, however many ranges it asks for at once:
   no board starves and none gets more by asking more.
 * A grant is as long as a lane passes in ``TURN`` seconds, shared by the clients that wait for it, at least
-  ``MIN_GRANT`` and at most what was asked: progress stays smooth with any cap.
+  ``MIN_GRANT`` and at most what was asked: progress stays smooth with any cap. Who asks without a range gets all of it
+  or nothing, and waits for his turn like everybody, so that debts do not add up.
 * Nobody waits longer than ``PATIENCE``: boards leave a server that is silent for two seconds. Who was not served by
   then is told to come back (503), keeps his turn, and may ask another server meanwhile.
 * What clients can fill is bounded: waiting tickets of one client and of all, remembered lanes.
@@ -62,13 +63,14 @@ class Lane:
 class Ticket:
     """A range that waits for its turn, until it was `granted` that many bytes or is `refused`."""
 
-    __slots__ = ("asked", "client", "far", "granted", "refused", "since")
+    __slots__ = ("asked", "client", "far", "granted", "refused", "since", "whole")
 
-    def __init__(self, client: str, far: bool, asked: int, since: float) -> None:
+    def __init__(self, client: str, far: bool, asked: int, since: float, *, whole: bool = False) -> None:
         self.client = client
         self.far = far
         self.asked = asked
         self.since = since
+        self.whole = whole
         self.granted = 0
         self.refused = False
 
@@ -93,9 +95,12 @@ class Turns:
         self._queue: dict[str, _Client] = {}  # those with tickets
         self._waiting = 0
 
-    def ask(self, client: str, far: bool, length: int, now: float) -> Ticket:
-        """A ticket for at most `length` bytes; `far`: they leave the chassis. Refused at once if too many wait."""
-        ticket = Ticket(client, far, length, now)
+    def ask(self, client: str, far: bool, length: int, now: float, *, whole: bool = False) -> Ticket:
+        """A ticket for at most `length` bytes, or for just as many if `whole`; refused at once if too many wait.
+
+        `far`: they leave the chassis.
+        """
+        ticket = Ticket(client, far, length, now, whole=whole)
         known = self._known(client)
         if self._waiting >= MAX_TICKETS or len(known.tickets) >= TICKETS:
             ticket.refused = True
@@ -112,7 +117,7 @@ class Turns:
             ticket = self._take_out(client)
             lanes = self._lanes(client, ticket.far)
             share = min((self._share(lane) for lane in lanes), default=ticket.asked)
-            ticket.granted = min(ticket.asked, max(MIN_GRANT, share))
+            ticket.granted = ticket.asked if ticket.whole else min(ticket.asked, max(MIN_GRANT, share))
             for lane in lanes:
                 lane.take(ticket.granted, now)
             client.served = now
@@ -127,11 +132,6 @@ class Turns:
     def next_wakeup(self, now: float) -> float | None:
         """Seconds until ``due`` may have something, None if nobody waits."""
         return max(0.0, min(map(self._ready_at, self._queue.values())) - now) if self._queue else None
-
-    def owe(self, client: str, far: bool, count: int, now: float) -> None:
-        """Take tokens for bytes that are granted without waiting for a turn."""
-        for lane in self._lanes(self._known(client), far):
-            lane.take(count, now)
 
     @property
     def waiting(self) -> int:

@@ -18,9 +18,9 @@ class Gate:
         self._futures: dict[Ticket, asyncio.Future[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    async def enter(self, client: str, far: bool, length: int) -> int:
-        """Bytes of the range that may be sent now, at most `length`; 0: come back later."""
-        ticket = self._turns.ask(client, far, length, self._clock())
+    async def enter(self, client: str, far: bool, length: int, *, whole: bool = False) -> int:
+        """Bytes that may be sent now, at most `length`, just as many if `whole`; 0: come back later."""
+        ticket = self._turns.ask(client, far, length, self._clock(), whole=whole)
         if not ticket.refused:
             self._pump()
         if not (ticket.granted or ticket.refused):
@@ -28,11 +28,6 @@ class Gate:
             self._futures[ticket] = asyncio.get_running_loop().create_future()
             await self._futures[ticket]
         return ticket.granted
-
-    def owe(self, client: str, far: bool, count: int) -> None:
-        """Count bytes that are sent without waiting."""
-        if self.capped:
-            self._turns.owe(client, far, count, self._clock())
 
     @property
     def waiting(self) -> int:

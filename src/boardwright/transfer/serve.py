@@ -148,14 +148,12 @@ class BlobService:
     ) -> None:
         start, end = span or (0, size)
         far = self._is_far(client)
-        if span is None:
-            if self._gate.capped and size > RANGE_SIZE:
-                self.refused[CAPS] += 1
-                _say(protocol, 429, f"this server keeps caps: ask for ranges of at most {RANGE_SIZE} bytes", _LATER)
-                return
-            self._gate.owe(client, far, size)
-        elif self._gate.capped:
-            granted = await self._gate.enter(client, far, end - start)
+        if span is None and self._gate.capped and size > RANGE_SIZE:
+            self.refused[CAPS] += 1
+            _say(protocol, 429, f"this server keeps caps: ask for ranges of at most {RANGE_SIZE} bytes", _LATER)
+            return
+        if self._gate.capped and end > start:
+            granted = await self._gate.enter(client, far, end - start, whole=span is None)
             if not granted:
                 self._refuse(CAPS, protocol)
                 return

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from boardwright.model.software import RANGE_SIZE, BlobRef
+from boardwright.model.software import RANGE_SIZE, BlobRef, digest_of
 from boardwright.transfer.caps import Caps
 from boardwright.transfer.fetch import FetchResult, fetch
 from boardwright.transfer.http_source import HttpSource
@@ -15,6 +15,7 @@ from boardwright.transfer.sources import SourceList
 from boardwright.transfer.store import BlobStore
 from tests.integration.transfer.conftest import RunningService
 from tests.integration.transfer.test_service import Client
+from tests.unit.transfer.blobs import blob_of
 
 MB = 1_000_000
 
@@ -123,3 +124,15 @@ def test_who_asks_for_more_at_once_than_the_cap_serves_in_time_is_told_when_to_c
     assert time.monotonic() - begun < 2.0
     assert set(statuses) == {206, 503}
     assert service.service.refused["caps"] == statuses.count(503)
+
+
+def test_small_blobs_that_are_asked_for_whole_keep_the_cap_too(tmp_path: Path) -> None:
+    packed = b"pack" * 50_000
+    store = BlobStore(tmp_path / "served")
+    store.put(digest_of(packed), [packed])
+    with RunningService(store, 64, tmp_path / "locks", caps=Caps(per_board=len(packed) // 8)) as service:
+        with Client(service, blob_of(packed)) as client:
+            answers = [client.ask() for _ in range(2)]
+    assert [status for status, _, _ in answers] == [200, 503]
+    assert answers[0][2] == packed
+    assert answers[1][1]["retry-after"] == "1"

@@ -99,11 +99,22 @@ class TestRates:
 
     def test_a_blob_that_was_sent_whole_is_paid_off_before_others_go_on(self) -> None:
         turns = Turns(Caps(total=MB))
-        turns.owe("curl", False, 3 * MB, 100.0)
+        turns.ask("curl", False, 3 * MB, 100.0, whole=True)
+        assert [ticket.granted for ticket in turns.due(100.0)] == [3 * MB]
         turns.ask("a", False, RANGE_SIZE, 100.0)
         assert turns.due(100.9) == []
         (ticket,) = turns.due(101.0)
         assert ticket.refused
+
+    def test_blobs_that_are_asked_for_whole_wait_their_turn_so_that_debts_do_not_add_up(self) -> None:
+        turns = Turns(Caps(total=MB))
+        for number in range(100):
+            turns.ask(f"curl{number}", False, RANGE_SIZE, 100.0, whole=True)
+        assert [ticket.granted for ticket in turns.due(100.0)] == [RANGE_SIZE]
+        assert all(ticket.refused for ticket in turns.due(100.0 + PATIENCE))
+        turns.ask("a", False, RANGE_SIZE, 100.0 + RANGE_SIZE / MB)
+        (ticket,) = turns.due(100.0 + RANGE_SIZE / MB)
+        assert ticket.granted
 
     def test_without_caps_that_concern_it_a_range_is_granted_whole_at_once(self) -> None:
         turns = Turns(Caps(inter_chassis=1))
@@ -184,7 +195,8 @@ class TestBounds:
     def test_names_that_come_once_are_forgotten(self) -> None:
         turns = Turns(Caps(per_board=MB))
         for number in range(3 * MAX_CLIENTS):
-            turns.owe(f"a{number}", False, 1, 100.0)
+            turns.ask(f"a{number}", False, 1, 100.0)
+            turns.due(100.0)
         assert len(turns._clients) <= MAX_CLIENTS
 
 
