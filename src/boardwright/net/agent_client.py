@@ -103,7 +103,7 @@ class AgentClient:
 
     def verify(self, api: str, sha256: str) -> None:
         """Ask a server to check a blob on its disk; raises UnreachableError, FailedError."""
-        self._call("POST", f"{api}/v1/blobs/{sha256}/verify", MAX_PROBLEM_BYTES, None, None)
+        self._call(self._pool, "POST", f"{api}/v1/blobs/{sha256}/verify", MAX_PROBLEM_BYTES)
 
     def close(self) -> None:
         self._pool.clear()
