@@ -11,11 +11,13 @@ Rules:
 * A commit that lost against another change is decided anew from a new reading, a few times.
 """
 
+import difflib
 from collections.abc import Callable, Iterable, Iterator
 
-from boardwright.errors import ConflictError, FailedError, RefusedError
+from boardwright.errors import ConflictError, FailedError, RefusedError, UsageError
 from boardwright.model.api import Deployment, DeploymentRequest, PlanChange
 from boardwright.model.policy import Assignment, Selector, parse_selector
+from boardwright.model.software import MAX_NAME
 from boardwright.planner.planner import Proposal
 from boardwright.planner.safety import strategy_named
 from boardwright.server.facts import Facts, encoded, read_facts
@@ -30,6 +32,8 @@ from boardwright.state.records import ROLLOUTS, RolloutRecord
 DEPLOYMENT_GROUP = "boardwright"
 ATTEMPTS = 5  # commits that may lose in a row; joins and publishes come in bursts, an operator waits for none of them
 KEPT_ROLLOUTS = 200  # older ones are forgotten, so that the state stays small
+MAX_SELECTORS = 1000  # of one deployment; a board each, where no glob fits
+MAX_SELECTOR = 600  # characters: four keys with a name each
 NAMED = 10  # how many known names an error lists
 
 
@@ -89,9 +93,22 @@ def _assignment(request: DeploymentRequest) -> Assignment:
             f"{DEPLOYMENT_GROUP!r} is the deployment group, its servers are not deployed like other software",
             hint="use `boardwright upgrade VERSION`",
         )
+    _check_bounds(request)
     strategy_named(request.strategy)
     selectors = tuple(parse_selector(text) for text in request.selectors)
     return Assignment(request.group, request.version, selectors)
+
+
+def _check_bounds(request: DeploymentRequest) -> None:
+    """What is refused is said with its words, so that these must not be long; the policy keeps the selectors."""
+    for field, word in (("group", request.group), ("version", request.version), ("strategy", request.strategy)):
+        if len(word) > MAX_NAME:
+            raise UsageError(f"{field} {word[:MAX_NAME]!r}... has {len(word)} characters", hint=f"at most {MAX_NAME}")
+    if len(request.selectors) > MAX_SELECTORS:
+        raise UsageError(f"{len(request.selectors)} selectors are more than {MAX_SELECTORS}", hint="use globs")
+    for selector in request.selectors:
+        if len(selector) > MAX_SELECTOR:
+            raise UsageError(f"selector {selector[:MAX_NAME]!r}... has {len(selector)} characters", hint="use globs")
 
 
 def _check_published(facts: Facts, assignment: Assignment) -> None:
@@ -105,12 +122,13 @@ def _check_published(facts: Facts, assignment: Assignment) -> None:
             hint="publish it again, with the same content",
         )
     if not versions:
+        near = _near(assignment.group, (record.group for record in records))
         groups = _names(record.group for record in records)
-        raise FailedError(f"no version of the group {assignment.group!r} is published", hint=f"groups: {groups}")
+        raise FailedError(f"no version of the group {assignment.group!r} is published", hint=f"{near}groups: {groups}")
     if assignment.version not in versions:
         raise FailedError(
             f"version {assignment.version!r} of {assignment.group} is not published",
-            hint=f"published are {_names(versions)}",
+            hint=f"{_near(assignment.version, versions)}published are {_names(versions)}",
         )
 
 
@@ -161,7 +179,8 @@ def _what_there_is(facts: Facts, selector: Selector) -> str:
         }
         left = [board for board in left if Selector((term,)).matches(board)]
         if not left:
-            return f"{term[0]}{' of ' + ','.join(met) if met else ''}: {_names(words[term[0]])}"
+            near = _near(term[1], words[term[0]])
+            return f"{near}{term[0]}{' of ' + ','.join(met) if met else ''}: {_names(words[term[0]])}"
         met.append("=".join(term))
     return "none"
 
@@ -181,3 +200,9 @@ def _refused(facts: Facts, assignment: Assignment, proposal: Proposal) -> Iterat
 def _names(words: Iterable[str]) -> str:
     names = sorted(set(words))
     return (", ".join(names[:NAMED]) + (" ..." if len(names) > NAMED else "")) or "none"
+
+
+def _near(word: str, known: Iterable[str]) -> str:
+    """A question after the word that was meant, for the beginning of a hint; '' if none is close."""
+    close = difflib.get_close_matches(word, set(known), n=1)
+    return f"did you mean {close[0]!r}? " if close else ""

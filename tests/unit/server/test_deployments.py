@@ -115,6 +115,25 @@ class TestBoardsThatCannotTakeIt:
         assert deployments(kv).deploy(request).rollout == "r3"
 
 
+@pytest.mark.parametrize(
+    ("group", "version", "selectors", "meant"),
+    [
+        ("plattform", "1", (), "'platform'"),
+        ("platform", "22", (), "'2'"),
+        ("platform", "1", ("board=c1s33",), "'c1s3'"),
+    ],
+)
+def test_what_is_nearly_a_name_is_answered_with_the_one_that_was_meant(
+    kv: MemoryKV, group: str, version: str, selectors: tuple[str, ...], meant: str
+) -> None:
+    before = kv.range("")
+    with pytest.raises(FailedError) as failed:
+        deployments(kv).deploy(DeploymentRequest(group, version, selectors))
+    assert f"did you mean {meant}?" in (failed.value.hint or "")
+    assert failed.value.exit_code == 1
+    assert kv.range("") == before
+
+
 def test_a_dry_run_says_the_same_and_changes_nothing(kv: MemoryKV) -> None:
     before = kv.range("")
     dry = deployments(kv).deploy(DeploymentRequest("platform", "1", dry_run=True))

@@ -182,3 +182,17 @@ def test_a_board_that_lost_its_disk_provisions_itself_again() -> None:
     agent.power_on()
     assert settle(built, agents, "1.0", seconds=30.0)
     assert agent.disk.installed["platform"].version == "1.0"
+
+
+def test_a_group_that_nobody_has_is_said_and_costs_no_storm() -> None:
+    built, agents = cluster(groups=("platform", "nobody"))
+    power_on(agents)
+    assert settle(built, agents, "1.0")
+    before = sum(server.counts["requests"] for server in built.servers.values())
+    built.time.run(3600.0)
+    asked = sum(server.counts["requests"] for server in built.servers.values()) - before
+    assert asked <= 30 * len(agents) * len(built.servers), "an hour of slow periods, not a loop"
+    for agent in agents.values():
+        deployment = agent.deployment("nobody")
+        assert (deployment.state, deployment.running) == (State.IDLE, None)
+        assert "names no version of nobody for this board" in deployment.phase.reason  # type: ignore[union-attr]
