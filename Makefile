@@ -22,6 +22,7 @@ test: dev
 	@.venv/bin/python -m pytest -m "not soak" $(ARGS)
 
 soak: dev
+	@.venv/bin/python -m pip install --quiet "atheris>=2.3" || echo "NOT FUZZED: atheris cannot be installed for this Python"
 	@.venv/bin/python -m pytest -m soak -rP $(ARGS)
 
 lint: dev
