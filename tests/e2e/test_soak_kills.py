@@ -24,9 +24,9 @@ pytestmark = [pytest.mark.soak, pytest.mark.timeout(2400)]
 KILLS = int(os.environ.get("BOARDWRIGHT_SOAK_KILLS", "1000"))
 MINUTES = float(os.environ.get("BOARDWRIGHT_SOAK_MINUTES", "25"))
 SEED = int(os.environ.get("BOARDWRIGHT_SOAK_SEED", str(random.SystemRandom().randrange(10**6))))
-LONGEST = 2.0  # seconds until a kill; an agent needs about half of it to start, and the same to deploy
+LONGEST = 1.6  # seconds until a kill; an agent needs about half of it to start, and the same to deploy
 SERVER_EVERY = 10
-NEXT_EVERY = 4  # kills until the operator deploys the next version, whether the last one was reached or not
+NEXT_EVERY = 3  # kills until the operator deploys the next version, whether the last one was reached or not
 BLANK_EVERY = 50  # kills until the board loses its disk and provisions itself anew
 SICK = 3  # every third version is sick
 
@@ -130,7 +130,7 @@ def test_a_thousand_kills_leave_no_third_state(cluster: Cluster) -> None:
     soak.deploy(str(number))
     cluster.start_agents("c1s3")
     cluster.until_confirmed(str(number), "c1s3")
-    print(f"soak: seed {SEED}, {kills} kills of the agent, {server_kills} of the server, 0 third states")  # noqa: T201
+    print(f"soak: seed {SEED}, {kills} of {KILLS} kills of the agent, {server_kills} of the server, 0 third states")  # noqa: T201
     print(f"soak: ledger when killed: {json.dumps(dict(soak.seen.most_common()))}")  # noqa: T201
 
 

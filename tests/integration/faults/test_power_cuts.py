@@ -1,6 +1,8 @@
 """Power cuts at every point of a deployment, in every state that they can leave a disk in (docs/power-cuts.md)."""
 
 import logging
+import os
+import random
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -14,6 +16,7 @@ from tests.faults.checks import check_clean, check_ledger, check_record, check_s
 from tests.faults.crash import Crash, Crashes
 from tests.faults.deployments import BOOT, SCENARIOS, SICK, SICKNESS, Recorded, Scenario, record, server_of
 
+SOAK_SUBSETS = int(os.environ.get("BOARDWRIGHT_SOAK_SUBSETS", "20"))
 DARK = 3.0  # virtual seconds that a board is left alone, with no server in sight
 
 
@@ -27,8 +30,23 @@ def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_after_a_cut_anywhere_the_old_or_the_new_version_runs(
     scenario: Scenario, fast_disk: Path, points: Counter[str]
 ) -> None:
+    cut_everywhere(scenario, fast_disk, points, subsets=1)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_after_a_cut_anywhere_with_many_random_losses(
+    scenario: Scenario, fast_disk: Path, points: Counter[str]
+) -> None:
+    seed = random.SystemRandom().randrange(10**6)
+    print(f"soak: seed {seed}")  # noqa: T201
+    cut_everywhere(scenario, fast_disk, points, subsets=SOAK_SUBSETS, seed=seed)
+
+
+def cut_everywhere(scenario: Scenario, fast_disk: Path, points: Counter[str], *, subsets: int, seed: int = 1) -> None:
     recorded = record(scenario, fast_disk / "board")
-    crashes = Crashes(recorded.disk.base, recorded.disk.steps)
+    crashes = Crashes(recorded.disk.base, recorded.disk.steps, subsets=subsets, seed=seed)
     for crash in crashes:
         directory = fast_disk / "crashed"
         crash.image.write(directory)
