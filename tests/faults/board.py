@@ -17,7 +17,7 @@ from boardwright.agent.commands import CommandResult
 from boardwright.agent.deployer import Deployer
 from boardwright.agent.driver import BoardDriver
 from boardwright.agent.health import Health
-from boardwright.agent.installers import tree as tree_installer
+from boardwright.agent.installers import programs
 from boardwright.agent.ledger import Ledger, Record
 from boardwright.agent.plan_source import PlanFound
 from boardwright.config.settings import AgentSettings, ClusterSettings
@@ -219,7 +219,7 @@ class _Around:
         life, patch = self._life, self._patch
         patch.setattr(store, "boot_id", lambda: self._boot)
         patch.setattr(downloads, "HttpSource", lambda id, url, board: _Source(life._server))
-        patch.setattr(tree_installer, "run_command", life.program)
+        patch.setattr(programs, "run_command", life.program)
         patch.setattr(deployer, "check_health", life.probe)
         patch.setattr(deployer, "give_back", lambda: None)
 

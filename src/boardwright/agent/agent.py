@@ -17,6 +17,8 @@ from boardwright import log
 from boardwright.agent.deployer import Deployer
 from boardwright.agent.deployment import Event
 from boardwright.agent.driver import BoardDriver
+from boardwright.agent.installers.base import Factory
+from boardwright.agent.installers.registry import find_installers
 from boardwright.agent.ledger import Ledger
 from boardwright.agent.plan_source import PlanFound, find_plan
 from boardwright.agent.reporter import BoardReporter, Postman
@@ -39,7 +41,13 @@ _log = log.get("agent")
 class Station:
     """One board of the process: its driver and what connects it to the loop, the network and the servers."""
 
-    def __init__(self, settings: AgentSettings, environ: Mapping[str, str], postman: Postman) -> None:
+    def __init__(
+        self,
+        settings: AgentSettings,
+        environ: Mapping[str, str],
+        postman: Postman,
+        installers: Mapping[str, Factory],
+    ) -> None:
         self.settings = settings
         self.heard_offer = False
         self._client = AgentClient(settings.board.id)
@@ -50,6 +58,7 @@ class Station:
             limits=FetchLimits(rate=settings.download, store_quota=settings.store_quota),
             client=self._client,
             environ=environ,
+            installers=installers,
         )
         self._postman = postman
         self._refresher = Worker(f"{settings.board.id} plan")
@@ -180,7 +189,9 @@ class Agent:
         """
         client = AgentClient(self._boards[0].board.id)
         postman = Postman(client, self._told)
-        self._stations = [Station(settings, self._environ, postman) for settings in self._boards]
+        installers = find_installers()
+        _log.info("installers", names=" ".join(sorted(installers)))
+        self._stations = [Station(settings, self._environ, postman, installers) for settings in self._boards]
         try:
             for station in self._stations:
                 await station.open()

@@ -27,6 +27,8 @@ from pathlib import Path
 
 import msgspec
 
+from boardwright.model.software import check_path
+
 TAIL = 8 * 1024
 KEPT_VARIABLES = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "TMPDIR", "TZ", "USER")
 RUN = "BOARDWRIGHT_RUN"  # names one run of one program; what it starts carries it on
@@ -89,6 +91,16 @@ def run_command(
     finally:
         tail.close()
     return CommandResult(problem, tail.text())
+
+
+def located(program: str, tree: Path) -> str:
+    """What `program` means for a version in `tree`: a path in it or of the board; else a word, for PATH to find.
+
+    Raises MalformedError if it leads out of the version.
+    """
+    check_path(program.removeprefix("/"))
+    inside = tree / program  # an absolute path stays what it is
+    return str(inside) if "/" in program or inside.exists() else program
 
 
 def plain(text: str) -> str:

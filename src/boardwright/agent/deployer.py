@@ -12,7 +12,7 @@ Rules:
 """
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from boardwright import log
@@ -22,12 +22,13 @@ from boardwright.agent.complaints import Complaints
 from boardwright.agent.deployment import Event
 from boardwright.agent.downloads import Download
 from boardwright.agent.health import check_health
-from boardwright.agent.installers.base import DiskError, Installed, Installer, InstallError, Place, Version, VetoError
-from boardwright.agent.installers.registry import INSTALLERS, Factory, make_installer
-from boardwright.agent.installers.tree import program_variables
+from boardwright.agent.installers.base import DiskError, Factory, Installer, InstallError, Place, VetoError
+from boardwright.agent.installers.programs import program_variables
+from boardwright.agent.installers.registry import BUILT_IN, make_installer
 from boardwright.agent.memory import give_back
 from boardwright.agent.order import Release
 from boardwright.agent.room import check_room
+from boardwright.agent.versions import Installed, Version, Versions
 from boardwright.agent.worker import Worker
 from boardwright.errors import BoardwrightError, FailedError, MalformedError, UnreachableError
 from boardwright.model.inventory import Board
@@ -57,7 +58,7 @@ class Deployer:
         limits: FetchLimits,
         client: AgentClient,
         environ: Mapping[str, str],
-        installers: Mapping[str, Factory] = INSTALLERS,
+        installers: Mapping[str, Factory] = BUILT_IN,
     ) -> None:
         self._board = board
         self._root = root
@@ -86,13 +87,19 @@ class Deployer:
 
     def running(self, group: str) -> Target | None:
         """What is in place of `group`, whatever the ledger says."""
-        found = (installer.running() for installer in self._every_installer(group, threading.Event()))
-        installed = next((one for one in found if one is not None), None)
+        current = self._versions(group).current()
+        if current is None:
+            return None
+        try:
+            installed = self._installer_of(current, threading.Event()).running()
+        except BoardwrightError as error:
+            _log.warning("what runs could not be asked", group=group, error=_sentence(error))
+            installed = current
         return self._remember(installed).target if installed else None
 
     def holds(self, target: Target) -> bool:
         """Whether `target` is complete on the disk."""
-        return self._find(target, threading.Event()) is not None
+        return self._find(target) is not None
 
     def release(self, target: Target) -> Release:
         """What the version requires, as far as its manifest was seen."""
@@ -178,8 +185,11 @@ class Deployer:
             # Another agent may have it: not the version's fault, but nothing that trying soon helps.
             self._answer(stop, target, d.StageFailed(target.manifest, str(error), bad=False))
             return
-        previous = installer.running()
-        if installer.find(target) is None:
+        versions = self._versions(target.group)
+        previous = versions.current()
+        with self._disk:
+            installed = versions.intact(target)
+        if installed is None:
             have = reusable(manifest, previous.manifest, previous.path) if previous else frozenset()
             blobs = needed_blobs(manifest, have)
             download.needs(sum(blob.size for blob in blobs))
@@ -202,13 +212,18 @@ class Deployer:
             self._answer(stop, target, d.Fetched(target.manifest))
             base = (previous.manifest, previous.path) if previous else None
             with self._disk:
-                installer.stage(
+                installed = versions.add(
                     Version(target, manifest, data),
                     lambda destination: build_tree(manifest, self._store, destination, base),
                 )
         self._collect(others)
         sync_file_system(self._store.root)  # else a power cut brings the removed blobs back, and nobody looks again
-        self._answer(stop, target, d.StageSucceeded(target.manifest))
+        try:
+            installer.stage(installed)
+        except (VetoError, InstallError) as error:
+            self._answer(stop, target, d.StageFailed(target.manifest, str(error), error.log))
+        else:
+            self._answer(stop, target, d.StageSucceeded(target.manifest))
 
     def _manifest(self, download: Download) -> tuple[bytes, Manifest]:
         """The manifest from the disk, or from the first source that has it."""
@@ -241,22 +256,23 @@ class Deployer:
     def _activate(self, action: d.Activate, stop: threading.Event) -> None:
         target = action.target
         try:
-            installed = self._need(target, stop)
-            installer = self._installer_of(installed, stop)
-            installer.activate(target, action.running)
+            installed = self._need(target)
+            self._installer_of(installed, stop).activate(installed, action.running)
         except VetoError as error:
             self._answer(stop, target, d.Vetoed(target.manifest, str(error), error.log))
         except (BoardwrightError, OSError) as error:
             bad = not isinstance(error, DiskError | OSError)
-            self._answer(stop, target, d.ActivationFailed(target.manifest, _sentence(error), _log_of(error), bad=bad))
+            self._answer(
+                stop, target, d.ActivationFailed(target.manifest, _sentence(error), getattr(error, "log", ""), bad=bad)
+            )
         else:
             health = installed.manifest.health
-            limit = health.timeout if health else PROBE_DEFAULT
+            limit = (health.timeout if health else PROBE_DEFAULT) + installed.manifest.install.hook_timeout
             self._answer(stop, target, d.Activated(target.manifest, limit))
 
     def _probe(self, target: Target, stop: threading.Event) -> None:
         try:
-            installed = self._need(target, stop)
+            installed = self._need(target)
         except BoardwrightError as error:
             self._answer(stop, target, d.Unhealthy(target.manifest, _sentence(error)))
             return
@@ -264,17 +280,25 @@ class Deployer:
         health = check_health(installed.manifest.health, installed.path, environment(self._environ, own), stop)
         if health.reason:
             self._answer(stop, target, d.Unhealthy(target.manifest, health.reason, health.log))
+            return
+        try:
+            self._installer_of(installed, stop).confirm(installed)
+        except (BoardwrightError, OSError) as error:
+            self._answer(stop, target, d.Unhealthy(target.manifest, _sentence(error), getattr(error, "log", "")))
         else:
             self._answer(stop, target, d.Healthy(target.manifest))
 
     def _roll_back(self, action: d.RollBack, stop: threading.Event) -> None:
         target = action.target
         try:
-            if action.to is not None:
-                self._installer_of(self._need(action.to, stop), stop).roll_back(target, action.to)
-            else:
-                for installer in self._every_installer(target.group, stop):
-                    installer.roll_back(target, None)
+            to = self._need(action.to) if action.to is not None else None
+            gone = self._find(target)
+            if gone is not None and (to is None or gone.manifest.install.installer != to.manifest.install.installer):
+                self._installer_of(gone, stop).roll_back(target, None)
+            if to is not None:
+                self._installer_of(to, stop).roll_back(target, to)
+            elif gone is None:
+                self._versions(target.group).use(None)
         except (BoardwrightError, OSError) as error:
             disk = isinstance(error, DiskError | OSError)
             self._answer(stop, target, d.RollBackFailed(target.manifest, _sentence(error), disk=disk))
@@ -290,11 +314,7 @@ class Deployer:
         kept = (action.running, action.previous, self._coming.get(group))
         try:
             with self._disk:
-                installed = self._find(action.running, threading.Event())
-                if installed is not None:
-                    self._installer_of(installed, threading.Event()).confirm(action.running)
-                for installer in self._every_installer(group, threading.Event()):
-                    installer.collect(tuple(target for target in kept if target is not None))
+                self._versions(group).collect(tuple(target for target in kept if target is not None))
         except OSError as error:
             # The version runs and stays; what could not be removed is removed by the next confirm.
             _log.warning("old versions could not be removed", group=group, error=_sentence(error))
@@ -304,8 +324,7 @@ class Deployer:
             return  # it was asked for again meanwhile
         try:
             with self._disk:
-                for installer in self._every_installer(target.group, threading.Event()):
-                    installer.discard(target)
+                self._versions(target.group).discard(target)
         except OSError as error:
             _log.warning("a version could not be removed", group=target.group, error=_sentence(error))
 
@@ -325,15 +344,14 @@ class Deployer:
             if path.name not in names:
                 path.unlink(missing_ok=True)
 
-    def _need(self, target: Target, stop: threading.Event) -> Installed:
-        installed = self._find(target, stop)
+    def _need(self, target: Target) -> Installed:
+        installed = self._find(target)
         if installed is None:
             raise InstallError(f"{target.group} {target.version} is not complete on the disk")
         return installed
 
-    def _find(self, target: Target, stop: threading.Event) -> Installed | None:
-        found = (installer.find(target) for installer in self._every_installer(target.group, stop))
-        installed = next((one for one in found if one is not None), None)
+    def _find(self, target: Target) -> Installed | None:
+        installed = self._versions(target.group).find(target)
         return self._remember(installed) if installed else None
 
     def _remember(self, installed: Installed) -> Installed:
@@ -343,7 +361,7 @@ class Deployer:
     def _note(self, digest: str, manifest: Manifest) -> None:
         install = manifest.install
         self._releases[digest] = Release(manifest.version, manifest.requires)
-        programs = len(install.before) + len(install.after) + len(install.restart)
+        programs = len(install.before) + len(install.after) + len(install.restart) + 1  # one: the installer's own step
         self._activation_limits[digest] = programs * install.hook_timeout
 
     def _installer_of(self, installed: Installed, stop: threading.Event) -> Installer:
@@ -352,8 +370,8 @@ class Deployer:
     def _installer(self, group: str, name: str, stop: threading.Event) -> Installer:
         return make_installer(name, self._place(group, stop), self._installers)
 
-    def _every_installer(self, group: str, stop: threading.Event) -> Iterator[Installer]:
-        return (make(self._place(group, stop)) for make in self._installers.values())
+    def _versions(self, group: str) -> Versions:
+        return Versions(self._root / group)
 
     def _place(self, group: str, stop: threading.Event) -> Place:
         return Place(self._board.id, group, self._root / group, self._environ, stop)
@@ -378,10 +396,6 @@ def _sentence(error: BaseException) -> str:
     if isinstance(error, OSError):
         return f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
     return str(error)
-
-
-def _log_of(error: BaseException) -> str:
-    return error.log if isinstance(error, VetoError | InstallError) else ""
 
 
 def _unheard(group: str, event: Event) -> None:

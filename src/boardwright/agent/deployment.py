@@ -201,6 +201,7 @@ class StageFailed(msgspec.Struct, frozen=True):
 
     manifest: str
     reason: str
+    log: str = ""
     bad: bool = True
 
 

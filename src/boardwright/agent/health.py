@@ -26,9 +26,9 @@ from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
-from boardwright.agent.commands import plain, run_command
+from boardwright.agent.commands import located, plain, run_command
 from boardwright.errors import MalformedError
-from boardwright.model.software import HealthSpec, check_path
+from boardwright.model.software import HealthSpec
 
 _PAUSE = 0.2  # seconds between tries: quick enough for a deployment of seconds, not a busy loop
 _TRY = 3.0  # seconds for one try at most, so that one that hangs leaves time for others
@@ -63,11 +63,9 @@ def check_health(spec: HealthSpec | None, tree: Path, env: Mapping[str, str], st
 def _command(spec: HealthSpec, tree: Path, env: Mapping[str, str], stop: threading.Event) -> Health:
     program = spec.command[0]
     try:
-        check_path(program.removeprefix("/"))
+        first = located(program, tree)
     except MalformedError as error:
         return Health(f"health check {program!r} is not a path in the version: {error}")
-    inside = tree / program  # an absolute path stays what it is
-    first = str(inside) if "/" in program or inside.exists() else program
     result = run_command([first, *spec.command[1:]], cwd=tree, env=env, timeout=spec.timeout, stop=stop)
     return Health(f"health check {' '.join(spec.command)} {result.problem}", result.tail) if not result.ok else Health()
 

@@ -232,7 +232,7 @@ def _staged(deployment: Deployment, event: d.StageSucceeded, context: Context) -
 
 
 def _stage_failed(deployment: Deployment, event: d.StageFailed, context: Context) -> Result:
-    return _fail(deployment, event.reason, "", context, bad=event.bad)
+    return _fail(deployment, event.reason, event.log, context, bad=event.bad)
 
 
 def _activate(deployment: Deployment, event: d.Permitted, context: Context) -> Result:

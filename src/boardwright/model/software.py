@@ -84,14 +84,33 @@ class DirectoryEntry(msgspec.Struct, frozen=True):
     mode: int
 
 
+class CommandSpec(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """The programs of the installer ``command``, each with its arguments; all but `activate` may be missing."""
+
+    activate: tuple[str, ...] = ()
+    stage: tuple[str, ...] = ()
+    confirm: tuple[str, ...] = ()
+    roll_back: tuple[str, ...] = ()
+    running: tuple[str, ...] = ()
+
+    @property
+    def all(self) -> tuple[tuple[str, ...], ...]:
+        """The commands that there are."""
+        return tuple(one for one in (self.activate, self.stage, self.confirm, self.roll_back, self.running) if one)
+
+
 class InstallSpec(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """How a version is installed: the installer's name, hooks (paths in the version), units to restart."""
+    """How a version is installed: the installer's name, hooks (paths in the version), units to restart.
+
+    `command` belongs to the installer of that name. `hook_timeout` (seconds) bounds each program.
+    """
 
     installer: str = "tree"
     before: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     restart: tuple[str, ...] = ()
     hook_timeout: float = 60.0
+    command: CommandSpec | None = None
 
 
 class HealthSpec(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -295,10 +314,20 @@ def _check_words(manifest: Manifest) -> None:
         check_path(hook)
     check_units(install.restart)
     check_seconds("hook_timeout", install.hook_timeout)
+    _check_command(install)
     if health is not None:
         check_words("health command", health.command)
         check_seconds("health timeout", health.timeout)
         check_probes(health.http, health.tcp)
+
+
+def _check_command(install: InstallSpec) -> None:
+    spec = install.command
+    if install.installer == "command" and (spec is None or not spec.activate):
+        raise MalformedError("the installer 'command' has no program that activates the version")
+    for argv in spec.all if spec else ():
+        check_words("installer's programs", argv)
+        check_path(argv[0].removeprefix("/"))
 
 
 def _check_spans(manifest: Manifest) -> None:

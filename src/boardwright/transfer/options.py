@@ -16,7 +16,7 @@ import msgspec
 
 from boardwright.errors import MAX_SHOWN, MalformedError, UsageError, shown
 from boardwright.model.requirement import parse_requirement
-from boardwright.model.software import HealthSpec, InstallSpec, check_path
+from boardwright.model.software import CommandSpec, HealthSpec, InstallSpec, check_path
 from boardwright.model.words import MAX_SECONDS, is_board_type, is_tcp, is_url
 
 FILE_NAME = "boardwright.toml"
@@ -58,6 +58,7 @@ _KINDS: dict[Any, str] = {
     bool | None: "true or false, write it without quotes",
     tuple[str, ...]: 'a list of texts, write ["a", "b"]',
     tuple[str, ...] | None: 'a list of texts, write ["a", "b"]',
+    CommandSpec | None: 'a table of programs: activate, stage, confirm, roll_back, running, each like ["bin/x", "arg"]',
     dict[str, str] | None: 'a table of requirements, write { platform = ">= 3" }',
 }
 
@@ -86,6 +87,7 @@ def read_options(name: str, data: bytes) -> SoftwareOptions:
     install = _table(name, "install", tables, InstallSpec) if "install" in tables else None
     if install is not None:
         _check_seconds(f"{name}: [install] hook_timeout", install.hook_timeout)
+        _check_command(name, install)
     health = _table(name, "health", tables, HealthSpec) if "health" in tables else None
     if health is not None:
         _check_health(name, health)
@@ -133,6 +135,20 @@ def _check_requires(name: str, requires: dict[str, str]) -> None:
                 f"{name}: [software] requires.{_word(group)} = {shown(requirement)} cannot be read",
                 hint=error.hint,
             ) from None
+
+
+def _check_command(name: str, install: InstallSpec) -> None:
+    spec = install.command
+    if spec is not None and install.installer != "command":
+        raise UsageError(
+            f"{name} has [install.command], but its installer is {install.installer!r}",
+            hint='write installer = "command" under [install]',
+        )
+    if install.installer == "command" and (spec is None or not spec.activate):
+        raise UsageError(
+            f'{name}: the installer "command" needs to know what activates a version',
+            hint='write activate = ["bin/activate"] under [install.command]',
+        )
 
 
 def _check_health(name: str, health: HealthSpec) -> None:

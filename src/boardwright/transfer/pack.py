@@ -291,14 +291,18 @@ def _check_programs(manifest: Manifest, path: Path) -> None:
     """A hook or health check that cannot be started would only be found out on the boards. Raises UsageError."""
     files = {entry.path: entry for entry in manifest.files}
     links = [entry.path for entry in manifest.files if entry.link is not None]
-    hooks = (*manifest.install.before, *manifest.install.after)
-    for hook in hooks:
-        if hook not in files and not any(hook.startswith(f"{link}/") for link in links):
+    install = manifest.install
+    hooks = [("hook", hook) for hook in (*install.before, *install.after)]
+    own = [("program", argv[0]) for argv in (install.command.all if install.command else ())]
+    for what, program in [*hooks, *((what, one) for what, one in own if "/" in one and not one.startswith("/"))]:
+        if program not in files and not any(program.startswith(f"{link}/") for link in links):
             raise UsageError(
-                f"{path} has the hook {hook!r}, but no such file", hint="write its path in the version, e.g. bin/check"
+                f"{path} has the {what} {program!r}, but no such file",
+                hint="write its path in the version, e.g. bin/check",
             )
-    probe = manifest.health.command[:1] if manifest.health else ()  # one that is missing may be made by a hook
-    for what, program in [("hook", hook) for hook in hooks] + [("health check", program) for program in probe]:
+    # A health check that is missing may be made by a hook.
+    probe = [("health check", program) for program in (manifest.health.command[:1] if manifest.health else ())]
+    for what, program in [*hooks, *own, *probe]:
         entry = files.get(program)
         if entry is not None and entry.link is None and not entry.mode & 0o111:
             raise UsageError(f"{path}: the {what} {program!r} is not executable", hint=f"chmod +x {program}")

@@ -9,7 +9,7 @@ from boardwright.agent.ledger import Ledger
 from boardwright.errors import FailedError, UnreachableError
 from boardwright.model.inventory import Board
 from boardwright.model.report import BoardReport, DeploymentState, GroupReport
-from boardwright.model.software import PIECE_SIZE, HealthSpec, InstallSpec
+from boardwright.model.software import PIECE_SIZE, CommandSpec, HealthSpec, InstallSpec
 from boardwright.transfer.durable import write_durably
 from tests.integration.agent.lab import BOARD, LabServer, Software, plan, run_boards_once, run_once, servers
 
@@ -104,7 +104,7 @@ def test_a_stop_between_tree_and_manifest_costs_no_download(tmp_path: Path, monk
             raise OSError(5, "cut off", str(path))
         write_durably(path, data)
 
-    monkeypatch.setattr("boardwright.agent.installers.tree.write_durably", cut)
+    monkeypatch.setattr("boardwright.agent.versions.write_durably", cut)
     with servers(LabServer("c1s1", "1", "1")) as (server,):
         plan(1, version("3.1"), on=(server,))
         run_once(tmp_path, server)
@@ -178,8 +178,71 @@ def test_a_hook_that_vetoes_leaves_the_running_version_alone(tmp_path: Path) -> 
 def test_an_unknown_installer_is_a_clear_reason(tmp_path: Path) -> None:
     with servers(LabServer("c1s1", "1", "1")) as (server,):
         plan(1, version("3.1", install=InstallSpec(installer="rauc")), on=(server,))
-        with pytest.raises(FailedError, match="asks for the installer 'rauc', this agent has tree"):
+        with pytest.raises(FailedError, match="asks for the installer 'rauc', this agent has command, tree"):
             run_once(tmp_path, server)
+
+
+def flashed(name: str, probe: bytes = HEALTHY) -> Software:
+    """A version that its own program writes into a file, which stands for a flash."""
+    files = {
+        "motd": name.encode(),
+        "bin/probe": probe,
+        "bin/flash": b'#!/bin/sh\ncp "$BOARDWRIGHT_TREE/motd" ../../flash\n',
+    }
+    programs = CommandSpec(activate=("bin/flash",), running=("cat", "../../flash"))
+    install = InstallSpec(installer="command", command=programs)
+    return Software(name, files, install=install, health=HealthSpec(command=("bin/probe",)))
+
+
+def test_the_users_own_programs_put_a_version_in_place_and_the_old_one_back(tmp_path: Path) -> None:
+    flash = tmp_path / "root" / "platform" / "flash"
+    with servers(LabServer("c1s1", "1", "1")) as (server,):
+        plan(1, flashed("3.1"), on=(server,))
+        run_once(tmp_path, server)
+        assert flash.read_text() == "3.1"
+        plan(2, flashed("3.2", b"#!/bin/sh\nexit 1\n"), on=(server,))
+        with pytest.raises(FailedError, match=r"rolled back to 3.1: health check bin/probe"):
+            run_once(tmp_path, server)
+        assert (flash.read_text(), current(tmp_path)) == ("3.1", "3.1")
+
+
+def test_a_card_that_was_swapped_is_provisioned_again(tmp_path: Path) -> None:
+    flash = tmp_path / "root" / "platform" / "flash"
+    with servers(LabServer("c1s1", "1", "1")) as (server,):
+        plan(1, flashed("3.1"), on=(server,))
+        run_once(tmp_path, server)
+        flash.write_text("factory")
+        served = list(server.served)
+        run_once(tmp_path, server)
+        assert flash.read_text() == "3.1"
+        assert set(server.served[len(served) :]) == {flashed("3.1").target.manifest}, "the files were still there"
+
+
+def test_a_group_may_change_its_installer_and_go_back(tmp_path: Path) -> None:
+    with servers(LabServer("c1s1", "1", "1")) as (server,):
+        plan(1, version("3.1"), on=(server,))
+        run_once(tmp_path, server)
+        plan(2, flashed("3.2"), on=(server,))
+        run_once(tmp_path, server)
+        assert group(last(server)).version == "3.2"
+        plan(3, version("3.1"), on=(server,))
+        run_once(tmp_path, server)
+        assert (group(last(server)).version, current(tmp_path)) == ("3.1", "3.1")
+
+
+def test_a_version_whose_files_were_altered_on_the_board_is_built_anew_when_it_is_deployed_again(
+    tmp_path: Path,
+) -> None:
+    with servers(LabServer("c1s1", "1", "1")) as (server,):
+        plan(1, version("3.1"), on=(server,))
+        run_once(tmp_path, server)
+        file = (tmp_path / "root" / "platform" / "current").resolve() / "motd"
+        plan(2, version("3.2"), on=(server,))
+        run_once(tmp_path, server)
+        file.write_text("bad")
+        plan(3, version("3.1"), on=(server,))
+        run_once(tmp_path, server)
+        assert (current(tmp_path), file.read_text()) == ("3.1", "3.1")
 
 
 def test_groups_are_deployed_in_the_order_of_their_requirements(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from boardwright.cli.init import init
 from boardwright.config import load_agent, load_inventory, load_operator, load_server
 from boardwright.model.api import BoardList, ServerList, SoftwareList
 from boardwright.model.report import BoardReport, DeploymentState, Explanation
-from boardwright.model.software import PIECE_SIZE, RANGE_SIZE, HealthSpec, InstallSpec, Manifest
+from boardwright.model.software import PIECE_SIZE, RANGE_SIZE, CommandSpec, HealthSpec, InstallSpec, Manifest
 from boardwright.protocol.messages import MAX_DATAGRAM, Announcement, GroupOffer, GroupQuery, Holding, Offer, Request
-from boardwright.transfer.options import SoftwareOptions
+from boardwright.transfer.options import SoftwareOptions, read_options
 
 ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"
@@ -73,9 +73,15 @@ class TestExamplesOfConfiguration:
     def test_a_version_s_description_has_the_fields_of_the_manifest(self) -> None:
         tables = tomllib.loads(fenced(DOCS / "configuration.md", "toml")[3])
         assert set(tables["software"]) <= set(SoftwareOptions.__struct_fields__)
-        assert set(tables["install"]) == set(InstallSpec.__struct_fields__)
+        assert set(tables["install"]) | {"command"} == set(InstallSpec.__struct_fields__)
         msgspec.convert(tables["install"], InstallSpec)
         msgspec.convert(tables["health"], HealthSpec)
+
+    def test_the_installer_command_is_shown_with_all_its_programs(self) -> None:
+        options = read_options("hooks.md", fenced(DOCS / "hooks.md", "toml")[0].encode())
+        assert options.install is not None
+        assert options.install.command is not None
+        assert all(getattr(options.install.command, name) for name in CommandSpec.__struct_fields__)
 
 
 class TestTheProtocolsTables:
