@@ -1,4 +1,4 @@
-"""The example of an installer of one's own: its tests pass, and an agent that finds it by entry point deploys with it."""
+"""The example of an installer of one's own: its tests pass, an agent finds it by entry point and deploys with it."""
 
 import os
 import subprocess
