@@ -33,11 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for settings in boards:
                 locks.enter_context(StateLock(settings.state_dir))
             asyncio.run(_run(Agent(boards, dict(os.environ)), once=options.once))
-    except BoardwrightError as error:
+    except (BoardwrightError, OSError) as error:  # a disk that is full at the start is a sentence, too
         sys.stderr.writelines(f"{line}\n" for line in explain("boardwright-agent", error))
         sys.stderr.flush()
         # Threads that hang in a system call must not hold the process; everything is on the disk.
-        os._exit(error.exit_code)
+        os._exit(error.exit_code if isinstance(error, BoardwrightError) else 1)
     sys.stderr.flush()
     os._exit(0)
 
