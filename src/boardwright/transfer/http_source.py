@@ -24,7 +24,11 @@ from boardwright.transfer.sources import SourceError
 
 CONNECT_TIMEOUT = 1.0  # seconds; a live board on the control network accepts in milliseconds
 CONNECTIONS = 4  # kept per source; a fetch has three workers
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+# 18 digits: no blob is longer, and Python refuses to read numbers of thousands of digits with a ValueError.
+_NUMBER = r"[0-9]{1,18}"
+_SIZE = re.compile(_NUMBER)
+_CONTENT_RANGE = re.compile(rf"bytes ({_NUMBER})-({_NUMBER})/({_NUMBER}|\*)")
+MAX_SHOWN = 100  # characters of a header that a reason repeats
 _BUSY = (429, 503)
 
 
@@ -146,13 +150,13 @@ def _length(url: str, sha256: str, response: urllib3.BaseHTTPResponse, start: in
         if match is None or int(match[1]) != start or not start <= int(match[2]) < start + length:
             raise SourceError(
                 f"{url} answered bytes {start}-{start + length - 1} of blob {sha256} with "
-                f"{response.headers.get('Content-Range', 'no Content-Range')!r}",
+                f"{response.headers.get('Content-Range', 'no Content-Range')[:MAX_SHOWN]!r}",
                 wait=None,
             )
         return int(match[2]) - start + 1
     if status == 200 and start == 0:
         whole = response.headers.get("Content-Length", "")
-        return min(length, int(whole)) if whole.isdecimal() else length
+        return min(length, int(whole)) if _SIZE.fullmatch(whole) else length
     raise SourceError(f"{url} answered {status} to a range of blob {sha256}", wait=None if status < 500 else -1.0)
 
 

@@ -20,6 +20,7 @@ from tests.integration.transfer.conftest import RunningService
 from tests.unit.transfer.blobs import Recorder
 
 QUICK = FetchLimits(stall_timeout=0.3, answer_timeout=0.6, piece_timeout=0.6, give_up=0.0, give_up_busy=0.0)
+BOMB = gzip.compress(bytes(1 << 24))  # made once: on a busy machine it takes longer than a stall
 Behaviour = Callable[[socket.socket, int, int], None]
 
 
@@ -162,15 +163,14 @@ def one_long_header(line: socket.socket, start: int, end: int) -> None:
 
 
 def compressed(line: socket.socket, start: int, end: int) -> None:
-    body = gzip.compress(bytes(1 << 24))
     head(
         line,
         "206 Partial Content",
         f"Content-Range: bytes {start}-{end - 1}/*",
         "Content-Encoding: gzip",
-        f"Content-Length: {len(body)}",
+        f"Content-Length: {len(BOMB)}",
     )
-    line.sendall(body)
+    line.sendall(BOMB)
 
 
 def silence(line: socket.socket, start: int, end: int) -> None:
@@ -197,12 +197,29 @@ def status(number: int, *headers: str) -> Behaviour:
     return answer
 
 
+def a_range_of_eternity(line: socket.socket, start: int, end: int) -> None:
+    head(line, "206 Partial Content", f"Content-Range: bytes {start}-{'9' * 5000}/*", "Content-Length: 0")
+
+
+def a_length_of_eternity(line: socket.socket, start: int, end: int) -> None:
+    head(line, "200 OK", f"Content-Length: {'9' * 5000}")
+    line.sendall(bytes(end - start))
+
+
+def without_content_range(line: socket.socket, start: int, end: int) -> None:
+    head(line, "206 Partial Content", f"Content-Length: {end - start}")
+    line.sendall(bytes(end - start))
+
+
 FAULTS: dict[str, tuple[Behaviour, str]] = {
     "sends wrong bytes": (wrong_bytes, "other bytes as piece"),
     "sends too few": (too_few, "ended the answer .* bytes early"),
     "sends too many": (too_many, "other bytes as piece"),
     "says less than it sends": (says_less_than_it_sends, "ended the answer|other bytes"),
     "says more than was asked": (says_more_than_was_asked, "answered bytes"),
+    "says where in a number without end": (a_range_of_eternity, "answered bytes"),
+    "says how long in a number without end": (a_length_of_eternity, "other bytes|answered 200|broke the connection"),
+    "says nothing of where": (without_content_range, "no Content-Range"),
     "sends chunks without end": (chunks_without_end, "other bytes as piece"),
     "sends the length of a chunk without end": (a_chunk_of_eternity, "broke the connection"),
     "sends byte after byte": (trickling_bytes, "too slow|other bytes"),
