@@ -43,8 +43,8 @@ from bench.choice import (
 from boardwright.model.inventory import Board
 from boardwright.model.location import Location
 from boardwright.net.multicast import Address, ControlSocket, multicast_works
-from boardwright.protocol.codec import encode_offers, encode_request
-from boardwright.protocol.messages import GroupOffer, GroupQuery, Offer, Request
+from boardwright.protocol.codec import encode_announcement, encode_offers, encode_request
+from boardwright.protocol.messages import Announcement, GroupOffer, GroupQuery, Offer, Request
 
 SERVER = "c1s1"
 KNOWN = frozenset({SERVER})
@@ -94,6 +94,12 @@ def replayed_offer(rng: random.Random) -> Iterator[bytes]:
     yield from encode_offers(msgspec.structs.replace(offer, groups=(GroupOffer("platform", "1", DIGEST),)))
 
 
+def announcements(rng: random.Random) -> Iterator[bytes]:
+    """Of plans that nobody has."""
+    for number in range(50_000):
+        yield encode_announcement(Announcement(CLUSTER, "liar", 2 + number))
+
+
 KINDS: dict[str, tuple[str, Kind, int]] = {
     "random": ("random bytes", random_bytes, 1),
     "foreign": ("requests of another cluster", foreign_cluster, 1),
@@ -102,6 +108,7 @@ KINDS: dict[str, tuple[str, Kind, int]] = {
     "many-addresses": (f"requests of 50,000 board ids, {ADDRESSES} addresses", many_boards, ADDRESSES),
     "replayed-request": ("one request, replayed", replayed_request, 1),
     "replayed-offer": ("one offer, replayed", replayed_offer, 1),
+    "announcements": ("announcements of 50,000 plans that nobody has", announcements, 1),
 }
 
 
@@ -243,7 +250,7 @@ def measure(server: Target, kind: str, rate: int, seconds: float, *, unicast: bo
 def rows(server: Target, rate: int, seconds: float, times: int) -> Iterator[Row]:
     quiet = asyncio.run(honest(server.port, server.multicast, seconds))
     yield Row("no flood: p50 / p99", shown(quiet), "", None)
-    floods = [(kind, words, False) for kind, (words, _, _) in KINDS.items()]
+    floods = [(kind, words, False) for kind, (words, _, _) in KINDS.items() if kind != "announcements"]
     if server.multicast:
         floods.append(("random", "random bytes to the server's own address", True))
     for kind, words, unicast in floods:
@@ -256,6 +263,43 @@ def rows(server: Target, rate: int, seconds: float, times: int) -> Iterator[Row]
         )
         yield Row(f"{words}: p50 / p99 of {len(middle.rounds)} rounds", shown(middle.rounds), "<= 300 ms", p99 <= 0.3)
         yield Row(f"{words}: the flood", load, "", None)
+
+
+def agent_rows(server: Target, folder: Path, rate: int, seconds: float) -> Iterator[Row]:
+    """What floods of the group cost an agent, which listens to it as well."""
+    port = server.port
+    (folder / "agent.toml").write_text(
+        f"""
+[cluster]
+name = "{CLUSTER}"
+interface = "127.91.30.1"
+multicast = "{GROUP}:{port}"
+[board]
+id = "c1s9"
+chassis = "1"
+slot = "9"
+type = "lc"
+groups = ["platform"]
+[agent]
+root = "root"
+state_dir = "state"
+"""
+    )
+    start = "from boardwright.agent.program import main; main()"
+    with started([sys.executable, "-c", start, "--config", str(folder / "agent.toml")]) as agent:
+        time.sleep(3)  # started, asked, heard the server
+        for kind in ("random", "foreign", "replayed-offer", "announcements"):
+            asked, processor, memory = counted(server.api), processor_seconds(agent), resident(agent)
+            command = [sys.executable, "-m", "bench.flood", "--send", kind, "--rate", str(rate)]
+            command += ["--seconds", str(seconds), "--to", f"{GROUP}:{port}"]
+            begun = time.monotonic()
+            sent = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
+            passed = time.monotonic() - begun
+            load = (
+                f"{sent / seconds:,.0f}/s sent, {(processor_seconds(agent) - processor) / passed:.0%} of a core, "
+                f"{resident(agent) - memory:+.1f} MiB, {counted(server.api) - asked - sent:.0f} requests of its own"
+            )
+            yield Row(f"an agent, {KINDS[kind][0]}", load, "", None)
 
 
 def shown(seconds: list[float]) -> str:
@@ -295,17 +339,16 @@ def main(arguments: list[str] | None = None) -> int:
         print(send(options.send, options.rate, options.seconds, (host, int(port))))
         return 0
     multicast = asyncio.run(multicast_works("lo", (GROUP, 0), 1.0))
-    print(
-        f"Everything goes by {'multicast on loopback' if multicast else 'unicast: loopback has no multicast here'}.\n"
-    )
+    print(f"All goes by {'multicast on loopback' if multicast else 'unicast: loopback has no multicast here'}.\n")
     with tempfile.TemporaryDirectory() as name:
         folder, port = Path(name), free_port(socket.SOCK_DGRAM, "0.0.0.0")
         command = real_server(folder, port, multicast)
         with started(command) as child:
             until_answers(api_of(folder))
-            measured = list(
-                rows(Target(child, api_of(folder), port, multicast), options.rate, options.seconds, options.times)
-            )
+            server = Target(child, api_of(folder), port, multicast)
+            measured = list(rows(server, options.rate, options.seconds, options.times))
+            if multicast:
+                measured += agent_rows(server, folder, options.rate, options.seconds)
     print(table(measured))
     return 1 if any(row.met is False for row in measured) else 0
 
