@@ -5,7 +5,11 @@ from boardwright.protocol.budget import (
     KNOWN_AFTER,
     MAX_KNOWN,
     MAX_STRANGERS,
+    MODEST_BURST,
+    MODEST_RATE,
     RATE,
+    SHARED_BURST,
+    SHARED_RATE,
     STRANGERS_BURST,
     STRANGERS_RATE,
     Bucket,
@@ -64,3 +68,14 @@ def test_the_table_of_known_sources_is_bounded() -> None:
         budget.admits(f"s{source}", now + KNOWN_AFTER)
     assert len(budget) <= MAX_STRANGERS + MAX_KNOWN
     assert budget.admits("s0", 1e6)
+
+
+def test_many_that_shout_a_little_are_bounded_together_and_boards_go_on_being_answered() -> None:
+    budget = Budget(0.0)
+    answered = 0
+    for tick in range(10 * 20_000):
+        now = tick / 20_000
+        answered += budget.admits(f"shouter {tick % 400}", now)
+        if tick % 4000 == 0:  # five times a second
+            assert budget.admits("10.0.1.3", now)
+    assert answered <= SHARED_BURST + 10 * SHARED_RATE + 400 * (MODEST_BURST + 10 * MODEST_RATE) + 1
