@@ -25,6 +25,7 @@ from boardwright.agent.reporter import BoardReporter, Postman
 from boardwright.agent.worker import Worker
 from boardwright.config.settings import AgentSettings
 from boardwright.errors import FailedError, UnreachableError
+from boardwright.model.api import ReportsTaken
 from boardwright.model.report import DeploymentState
 from boardwright.net.agent_client import AgentClient
 from boardwright.net.multicast import Address, ControlSocket
@@ -142,10 +143,13 @@ class Station:
         """From a worker thread."""
         self._in_loop(lambda: self.driver.happened(group, event, time.monotonic()))
 
-    def told(self, generation: int) -> None:
-        """From the postman's thread: a server knows this generation."""
-        if generation > self.driver.generation:
-            self._in_loop(lambda: self.driver.announced(generation, time.monotonic()))
+    def told(self, answer: ReportsTaken) -> None:
+        """From the postman's thread: a server knows this generation, and that this board may try again."""
+        if answer.generation > self.driver.generation:
+            self._in_loop(lambda: self.driver.announced(answer.generation, time.monotonic()))
+        retry = answer.retries.get(self.settings.board.id, 0)
+        if retry > self.driver.retry:
+            self._in_loop(lambda: self.driver.retried(retry, time.monotonic()))
 
     def _in_loop(self, call: Callable[[], object]) -> None:
         def take() -> None:
@@ -204,9 +208,9 @@ class Agent:
             for station in self._stations:
                 station.close()
 
-    def _told(self, generation: int) -> None:
+    def _told(self, answer: ReportsTaken) -> None:
         for station in self._stations:
-            station.told(generation)
+            station.told(answer)
 
     async def _until(self, stop: asyncio.Event, once: bool) -> None:
         begun = time.monotonic()
@@ -244,7 +248,7 @@ def _done(station: Station, begun: float, now: float) -> bool:
                 f"{board} has no plan: {why}", hint="is a server up, and on the same control network?"
             )
         return False
-    if not driver.settled or (not driver.plan.groups and not patience_over):
+    if not driver.settled or (not (driver.plan.groups or driver.plan.withheld) and not patience_over):
         return False
     if driver.as_wanted:
         return True

@@ -152,10 +152,18 @@ class Deployment(msgspec.Struct, frozen=True):
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """The plan names `target` (None: no version; then `reason` says how that comes)."""
+    """The plan names `target` (None: no version; then `reason` says how that comes).
+
+    `bad`: the servers know that this board has tried it and must not try it again.
+    """
 
     target: Target | None
     reason: str = ""
+    bad: BadVersion | None = None
+
+
+class Retried(msgspec.Struct, frozen=True):
+    """The operator lets the board try again what it failed at."""
 
 
 class SourceFound(msgspec.Struct, frozen=True):
@@ -275,6 +283,7 @@ class Tick(msgspec.Struct, frozen=True):
 
 Event = (
     Wanted
+    | Retried
     | SourceFound
     | NoSource
     | Progressed

@@ -19,10 +19,11 @@ from boardwright.agent import deployment as d
 from boardwright.agent.asking import Asking
 from boardwright.agent.deployment import Action, Deployment, Event
 from boardwright.agent.downloads import Account, Download
+from boardwright.agent.following import follow
 from boardwright.agent.ledger import KnownServer, Ledger
 from boardwright.agent.machine import deadline, same, step
-from boardwright.agent.order import order
 from boardwright.agent.pending import Pending
+from boardwright.agent.permitting import permissions
 from boardwright.agent.plan_source import PlanFound
 from boardwright.agent.ports import Hands, Outside, Timings
 from boardwright.agent.resume import adopt, resume
@@ -41,7 +42,6 @@ LOOK = 0.5  # seconds between looks at a running download's progress
 UNNAMED_RETRIES = 6  # rounds, over about a minute, in which a board that the plan does not name yet asks again
 
 _log = log.get("agent.driver")
-_BUSY = (d.Activating, d.Probing, d.RollingBack)
 
 
 class BoardDriver:
@@ -71,6 +71,7 @@ class BoardDriver:
         self._announced = 0
         self._doubt = 0  # announcements in a row that no plan bore out
         self._doubted = 0  # the last of them
+        self._retry_told = 0  # the count of retries that a server spoke of last; 0 once a plan brought one
         self._refreshing = False
         self._unheard = False  # no server answered the last round
         self._downloads: dict[str, Download] = {}
@@ -100,6 +101,11 @@ class BoardDriver:
     def sequence(self) -> int:
         return self._record.sequence
 
+    @property
+    def retry(self) -> int:
+        """The highest count of retries that a plan bore out."""
+        return self._record.retry
+
     def hear(self, message: Offer | Announcement, now: float) -> bool:
         """An offer or an announcement of this cluster. False: it says nothing new (anybody can send any number)."""
         if isinstance(message, Announcement):
@@ -124,6 +130,12 @@ class BoardDriver:
         self.asking.announced(now, self._doubt)
         return True
 
+    def retried(self, count: int, now: float) -> None:
+        """A server says, when it took a report, that the operator lets this board try again."""
+        if count > self.retry and count != self._retry_told:
+            self._retry_told = count
+            self.asking.announced(now, self._doubt)
+
     def planned(self, found: PlanFound, now: float) -> None:
         """The answer to ``Outside.refresh``."""
         self._refreshing, plan = False, found.plan
@@ -135,9 +147,11 @@ class BoardDriver:
             self.asking.fruitless(now)
         else:
             self.trouble, self.plan = "", plan
+            self._follow(plan, now)
+            if plan.retry > self.retry:
+                self._record, self._retry_told = msgspec.structs.replace(self._record, retry=plan.retry), 0
             self._record = msgspec.structs.replace(self._record, generation=plan.generation)
             self._note_fruit(now)
-            self._follow(plan, now)
             self._save_and_do(now)
         self._search(now)
 
@@ -207,7 +221,7 @@ class BoardDriver:
                 self._step(group, d.ServersBack(), now)
         servers = {server: KnownServer(api) for server, api in self.asking.apis.items()}
         self._record = msgspec.structs.replace(self._record, servers=servers)
-        if self.plan is not None and offers[0].generation == self.generation and self.plan.groups:
+        if self.plan is not None and offers[0].generation == self.generation and self._up_to_date:
             self.trouble = ""
             self._note_fruit(now)
         else:
@@ -216,7 +230,7 @@ class BoardDriver:
 
     def _note_fruit(self, now: float) -> None:
         """A board that the plan does not name yet, or that heard of a newer plan, asks again before long."""
-        if self.plan is not None and self.plan.groups and self._announced <= self.generation:
+        if self._up_to_date and self._announced <= self.generation:
             self.asking.fruitful()
             self._doubt = 0
         else:
@@ -224,14 +238,18 @@ class BoardDriver:
                 self._doubt, self._doubted = self._doubt + 1, self._announced
             self.asking.fruitless(now, attempts=UNNAMED_RETRIES)
 
+    @property
+    def _up_to_date(self) -> bool:
+        """Whether the plan in hand names something and bears out every retry that was heard of."""
+        plan = self.plan
+        return plan is not None and bool(plan.groups or plan.withheld) and self._retry_told <= self.retry
+
     def _follow(self, plan: BoardPlan, now: float) -> None:
-        for group in plan.groups:
+        for group in (*plan.groups, *plan.withheld):
             if group not in self.groups:
                 self.groups[group] = adopt(group, self._hands.running(group))
-        for group in self.groups:
-            target = plan.groups.get(group)
-            reason = "" if target else f"plan {plan.generation} names no version of {group} for this board"
-            self._step(group, d.Wanted(target, reason), now)
+        for group, event in follow(plan, tuple(self.groups), self.retry):
+            self._step(group, event, now)
 
     def _search(self, now: float) -> None:
         if self.asking.asking or self._refreshing:
@@ -267,29 +285,8 @@ class BoardDriver:
 
     def _permit(self, now: float) -> None:
         """Let the first staged group that may take over do so, and tell the others why not."""
-        staged = {
-            group: deployment.phase.target
-            for group, deployment in self.groups.items()
-            if isinstance(deployment.phase, d.Staged)
-        }
-        if not staged:
-            return
-        busy = next((one for one in self.groups.values() if isinstance(one.phase, _BUSY)), None)
-        running = {
-            group: self._hands.release(deployment.running)
-            for group, deployment in self.groups.items()
-            if deployment.running is not None
-        }
-        found = order(running, {group: self._hands.release(target) for group, target in staged.items()})
-        for group, target in staged.items():
-            if group in found.reasons:
-                self._step(group, d.Held(target.manifest, found.reasons[group]), now)
-            elif busy is not None or group != found.sequence[0]:
-                before = busy.group if busy is not None else found.sequence[0]
-                self._step(group, d.Held(target.manifest, f"waits for its turn after {before}"), now)
-            else:
-                limit = self._hands.activation_limit(target)
-                self._step(group, d.Permitted(target.manifest, limit), now)
+        for group, event in permissions(self.groups, self._hands):
+            self._step(group, event, now)
 
     def _save_and_do(self, now: float) -> None:
         """Write the ledger, then carry out what is pending; steps that this causes come back here."""

@@ -9,8 +9,9 @@ Rules:
 * Either the old version runs or the new one: only ``Healthy`` makes the new one `running`; whatever goes wrong after
   the take-over began rolls back to `running` (on a blank board: to nothing).
 * A version that was vetoed, failed to activate or was unhealthy is bad: it is not tried again until the plan names
-  another one. What is not its fault (no source, broken download, full disk) is tried again: a bounded number of times
-  with back-off, then, as ``failed``, slowly. A rollback that the disk does not take is tried until it does.
+  another one or the operator says so. The servers remember it, too, for boards that lose their disk.
+* What is not the version's fault (no source, broken download, full disk) is tried again: a bounded number of times with
+  back-off, then, as ``failed``, slowly. A rollback that the disk does not take is tried until it does.
 * While a version takes over, is probed or rolled back, a new wish only is noted; it is acted on after that.
 * After a restart ``agent.resume`` goes on from the ledger.
 """
@@ -76,7 +77,7 @@ def same(one: Target | None, other: Target | None) -> bool:
 
 
 def _concerns(deployment: Deployment, event: Event) -> bool:
-    if isinstance(event, d.Wanted | d.ServersBack | d.Tick):
+    if isinstance(event, d.Wanted | d.Retried | d.ServersBack | d.Tick):
         return True
     return deployment.target is not None and deployment.target.manifest == event.manifest
 
@@ -101,9 +102,11 @@ def _seconds(deployment: Deployment, context: Context) -> float:
 def _note(deployment: Deployment, event: d.Wanted, context: Context) -> Result:
     """Remember the wish. What was bad is forgotten as soon as the plan names another version."""
     del context
-    bad = deployment.bad
-    if event.target is not None:
-        bad = tuple(one for one in bad if one.manifest == event.target.manifest)
+    bad, target = deployment.bad, event.target
+    if target is not None:
+        bad = tuple(one for one in bad if one.manifest == target.manifest)
+        if event.bad is not None and not bad and not same(target, deployment.running):
+            bad = (event.bad,)
     return msgspec.structs.replace(deployment, wanted=event.target, bad=bad), ()
 
 
@@ -128,7 +131,7 @@ def _want_other(deployment: Deployment, event: d.Wanted, context: Context) -> Re
     """A wish while a version is fetched or lies staged: another one ends that."""
     target = deployment.target
     assert target is not None  # noqa: S101  (these states have one)
-    if event.target is not None and event.target.manifest == target.manifest:
+    if event.target is not None and event.target.manifest == target.manifest and event.bad is None:
         return _note(deployment, event, context)
     result, actions = _want(to(deployment, d.Idle()), event, context)
     return result, (d.Stop(target), *discard(deployment, target), *actions)
@@ -174,6 +177,14 @@ def _try_now(deployment: Deployment, event: d.ServersBack, context: Context) -> 
     if deployment.phase.deadline is None:
         return deployment, ()
     return _go_on(deployment, d.Tick(), context)
+
+
+def _try_anew(deployment: Deployment, event: d.Retried, context: Context) -> Result:
+    """Nothing is bad any more."""
+    del event
+    forgiven = msgspec.structs.replace(deployment, bad=())
+    goal = _goal(forgiven)
+    return (forgiven, ()) if goal is None else request(forgiven, goal, context)
 
 
 def _download(deployment: Deployment, event: d.SourceFound, context: Context) -> Result:
@@ -394,6 +405,7 @@ TABLE: dict[State, dict[type[Event], Transition]] = {
     State.FAILED: {
         d.Wanted: Transition(_SETTLED, _want),
         d.ServersBack: Transition(_SETTLED, _try_now, "not if the version is bad"),
+        d.Retried: Transition(_AGAIN, _try_anew, "the operator's word"),
         d.Tick: Transition(_SETTLED, _go_on, "time to try again"),
     },
 }

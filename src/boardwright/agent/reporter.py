@@ -15,12 +15,15 @@ Rules:
 import threading
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from boardwright import log
 from boardwright.agent import deployment as d
 from boardwright.agent.deployment import Deployment
 from boardwright.agent.driver import BoardDriver
 from boardwright.agent.worker import Worker
 from boardwright.errors import BoardwrightError
+from boardwright.model.api import ReportsTaken
 from boardwright.model.report import BoardReport, Explanation, GroupReport
 from boardwright.net.agent_client import AgentClient
 from boardwright.protocol import Randomness
@@ -68,6 +71,7 @@ class BoardReporter:
             sequence=self._next_sequence(),
             groups=groups,
             explanations=self._explanations(),
+            retry=self._driver.retry,
         )
 
     def _explanations(self) -> tuple[Explanation, ...]:
@@ -103,6 +107,7 @@ def group_report(driver: BoardDriver, deployment: Deployment, now: float) -> Gro
         failovers=account.failovers,
         seconds=round(max(0.0, seconds), 3),
         log=getattr(phase, "log", ""),
+        held=deployment.wanted.manifest if deployment.wanted and deployment.badness(deployment.wanted) else "",
     )
 
 
@@ -123,10 +128,10 @@ def _reason(driver: BoardDriver, deployment: Deployment) -> str:
 class Postman:
     """Delivers reports of all boards of the process from a thread of its own.
 
-    `told` is called in that thread with the generation of the plan that the server has who took them.
+    `told` is called in that thread with what the server answers who took them.
     """
 
-    def __init__(self, client: AgentClient, told: Callable[[int], None] = lambda generation: None) -> None:
+    def __init__(self, client: AgentClient, told: Callable[[ReportsTaken], None] = lambda answer: None) -> None:
         self._told = told
         self._client = client
         self._worker = Worker("reports")
@@ -163,12 +168,12 @@ class Postman:
             if api is None:
                 continue
             try:
-                generation = self._client.report(api, tuple(reports.values()))
+                answer = self._client.report(api, tuple(reports.values()))
             except BoardwrightError as error:
                 _log.debug("report not taken", api=api, error=str(error))
                 continue
             self._good = api
-            self._told(generation)
+            self._told(answer)
             return
         self._good = None
         with self._lock:
@@ -177,4 +182,4 @@ class Postman:
 
 
 def _with_explanations(report: BoardReport, before: BoardReport) -> BoardReport:
-    return BoardReport(report.board, report.generation, report.sequence, report.groups, before.explanations)
+    return msgspec.structs.replace(report, explanations=before.explanations)

@@ -23,6 +23,7 @@ from boardwright.cli.init_command import init_command
 from boardwright.cli.programs import agent, server
 from boardwright.cli.publish import publish
 from boardwright.cli.reading import boards, explain, servers, software, status
+from boardwright.cli.retrying import retry
 from boardwright.cli.rollouts import rollout
 from boardwright.cli.session import OperatorOption, Session
 from boardwright.errors import BoardwrightError
@@ -69,6 +70,7 @@ app.command(short_help="Run the deployment server of a control board.")(server)
 app.command(short_help="Run the agent of a board.")(agent)
 app.command(short_help="Make a version known to the cluster.")(publish)
 app.command(short_help="Let boards run a version.")(deploy)
+app.command(short_help="Let a board try again what it rolled back from.")(retry)
 app.add_typer(rollout, name="rollout", short_help="List, show and watch rollouts.")
 app.command(short_help="Show in a few lines how the cluster is.")(status)
 app.command(short_help="Show every server.")(servers)

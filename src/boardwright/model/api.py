@@ -11,6 +11,7 @@ GET    /v1/plan/boards/ID                                              BoardPlan
 POST   /v1/reports                        list of BoardReport          202 ReportsTaken (passed on to the active)
 GET    /v1/boards, /v1/boards/ID                                       BoardList (one board: list of one, or 404)
 GET    /v1/boards/ID/explanations                                      list of Explanation
+POST   /v1/boards/ID/retry[?group=G]                                   Retry, 422 if there is nothing to try again
 GET    /v1/servers                                                     ServerList
 POST   /v1/servers/status                 ServerWord                   202 (a standby to the active)
 GET    /v1/alarms                                                      AlarmList (of every server)
@@ -40,9 +41,13 @@ CLUSTER_HEADER = "Boardwright-Cluster"
 
 
 class ReportsTaken(msgspec.Struct, frozen=True):
-    """The generation of the plan that the server knows: a board with an older one has missed an announcement."""
+    """The generation of the plan that the server knows: a board with an older one has missed an announcement.
+
+    `retries` names the boards of the batch that may try again what they failed at, with the count that says so.
+    """
 
     generation: int = 0
+    retries: dict[str, int] = {}
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -175,6 +180,14 @@ class Deployment(msgspec.Struct, frozen=True):
     rollout: str | None
     generation: int
     changes: tuple[PlanChange, ...]
+
+
+class Retry(msgspec.Struct, frozen=True):
+    """The board tries these again; `versions` is by group, `retry` the count that tells it so."""
+
+    board: str
+    versions: dict[str, str]
+    retry: int
 
 
 class RolloutStatus(msgspec.Struct, frozen=True):

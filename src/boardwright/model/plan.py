@@ -9,11 +9,23 @@ import msgspec
 from boardwright.model.software import Target
 
 
+class Withheld(msgspec.Struct, frozen=True):
+    """A target that the board has tried and must not try again; `reason` is what it said then."""
+
+    target: Target
+    reason: str = ""
+
+
 class BoardPlan(msgspec.Struct, frozen=True):
-    """One board's part of a plan: its targets by group."""
+    """One board's part of a plan: its targets by group, without those that are `withheld` from it.
+
+    `retry` counts how often the operator let the board try again what it had failed at.
+    """
 
     generation: int
     groups: dict[str, Target] = {}
+    withheld: dict[str, Withheld] = {}
+    retry: int = 0
 
 
 class Plan(msgspec.Struct, frozen=True):

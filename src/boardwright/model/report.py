@@ -39,7 +39,8 @@ class GroupReport(msgspec.Struct, frozen=True):
     """One group on one board. `version` is what runs, `wanted` what the plan says; `reason` is one sentence.
 
     `bytes` counts blob bytes received by tier since the deployment began, `total` what it needs to fetch,
-    `seconds` its duration so far; `log` is the tail of hook and health output of a failed deployment.
+    `seconds` its duration so far; `log` is the tail of hook and health output of a failed deployment. `held` is the
+    digest of the wanted manifest if the board has tried it and will not try it again.
     """
 
     version: str | None = None
@@ -52,6 +53,7 @@ class GroupReport(msgspec.Struct, frozen=True):
     failovers: int = 0
     seconds: float = 0.0
     log: str = ""
+    held: str = ""
 
 
 class HeardOffer(msgspec.Struct, frozen=True):
@@ -76,10 +78,14 @@ class Explanation(msgspec.Struct, frozen=True):
 
 
 class BoardReport(msgspec.Struct, frozen=True):
-    """What an agent posts to a server; `sequence` grows with every report, so late ones are dropped."""
+    """What an agent posts to a server; `sequence` grows with every report, so late ones are dropped.
+
+    `retry` is the highest count of retries that the board has heard of.
+    """
 
     board: Board
     generation: int
     sequence: int
     groups: dict[str, GroupReport] = {}
     explanations: tuple[Explanation, ...] = ()
+    retry: int = 0

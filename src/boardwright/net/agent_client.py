@@ -91,15 +91,17 @@ class AgentClient:
             raise MalformedError(f"{blobs} sent other bytes than the manifest {digest}")
         return data
 
-    def report(self, api: str, reports: Sequence[BoardReport]) -> int:
-        """POST reports; the generation of the server's plan, or 0. Raises UnreachableError, FailedError."""
+    def report(self, api: str, reports: Sequence[BoardReport]) -> ReportsTaken:
+        """POST reports; what the server knows beside that, or nothing. Raises UnreachableError, FailedError."""
         body = msgspec.json.encode(reports)
         headers = {**self._headers, "Content-Type": "application/json"}
         data = self._call(self._pool, "POST", f"{api}/v1/reports", MAX_PROBLEM_BYTES, body, headers).data
         try:
-            return msgspec.json.decode(data, type=ReportsTaken).generation
+            return msgspec.json.decode(data, type=ReportsTaken)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            return 0  # the reports were taken; what a server says beside that is no reason to send them again
+            return (
+                ReportsTaken()
+            )  # the reports were taken; what a server says beside that is no reason to send them again
 
     def verify(self, api: str, sha256: str) -> None:
         """Ask a server to check a blob on its disk; raises UnreachableError, FailedError."""

@@ -20,6 +20,7 @@ from boardwright.model.api import (
     DeploymentRequest,
     Health,
     Problem,
+    Retry,
     RolloutList,
     RoomRequest,
     ServerList,
@@ -96,6 +97,11 @@ class ApiClient:
     def deploy(self, request: DeploymentRequest) -> Deployment:
         """Change the policy and commit the plan; a dry run changes nothing."""
         return self._post("/v1/deployments", msgspec.json.encode(request), Deployment)
+
+    def retry(self, board: str, group: str | None = None) -> Retry:
+        """Let the board try again what it holds or failed at, of every group or one; FailedError if nothing."""
+        path = _below("/v1/boards", board) + "/retry"
+        return self._post(path if group is None else f"{path}?group={quote(group, safe='')}", b"", Retry)
 
     def missing_blobs(self, digests: Iterable[str]) -> set[str]:
         """Which of these blobs (SHA-256, hex) the active lacks."""

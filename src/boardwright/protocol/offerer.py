@@ -6,6 +6,7 @@ Rules:
 * For each group that the request names and the server's plan knows for that board: the planned version, with what
   the server has of it. For each manifest that the board already wants (``want``) and the server knows: the same,
   marked as not planned. So a server with an old plan still serves the version that the board knows it needs.
+* What the board rolled back from (``withheld``) is not offered to it, planned or asked for.
 * What is not held completely is never offered as such: only the catalogue of holdings says ``ALL``.
 * An offer without groups is still an answer: the board need not wait for this server any longer.
 """
@@ -50,7 +51,7 @@ def answer(
         return None
     groups: dict[tuple[str, bytes], GroupOffer] = {}
     for query in request.groups:
-        for offered in (_planned(query, plan, holdings), _wanted(query, holdings)):
+        for offered in (_planned(query, plan, holdings), _wanted(query, plan, holdings)):
             if offered is not None:
                 groups.setdefault((offered.group, offered.manifest), offered)
     return Offer(
@@ -79,8 +80,11 @@ def _planned(query: GroupQuery, plan: BoardPlan, holdings: Mapping[bytes, Catalo
     return GroupOffer(query.group, target.version, digest, held.holding, pieces=held.pieces)
 
 
-def _wanted(query: GroupQuery, holdings: Mapping[bytes, Catalogued]) -> GroupOffer | None:
+def _wanted(query: GroupQuery, plan: BoardPlan, holdings: Mapping[bytes, Catalogued]) -> GroupOffer | None:
     held = holdings.get(query.want) if query.want is not None else None
     if query.want is None or held is None:
+        return None
+    withheld = plan.withheld.get(query.group)
+    if withheld is not None and withheld.target.manifest == query.want.hex():
         return None
     return GroupOffer(query.group, held.version, query.want, held.holding, planned=False, pieces=held.pieces)

@@ -43,10 +43,11 @@ class BoardView(msgspec.Struct, frozen=True):
     generation: int
     age: float
     groups: dict[str, GroupReport] = {}
+    retry: int = 0
 
 
 class _Entry:
-    __slots__ = ("board", "changed", "explanations", "generation", "groups", "heard", "reported", "sequence")
+    __slots__ = ("board", "changed", "explanations", "generation", "groups", "heard", "reported", "retry", "sequence")
 
     def __init__(self, board: Board) -> None:
         self.board = board
@@ -55,6 +56,7 @@ class _Entry:
         self.changed = -CHANGE_EVERY
         self.reported = False
         self.sequence = SIGHTING
+        self.retry = 0
         self.groups: dict[str, GroupReport] = {}
         # Encoded: as objects the explanations of 10,000 boards would take 40 MiB.
         self.explanations: dict[str, bytes] = {}
@@ -181,6 +183,7 @@ class BoardReports:
             self._facts[report.board.id] = None
         entry.reported = True
         entry.sequence = report.sequence
+        entry.retry = report.retry
         entry.groups = {name: _trimmed(group) for name, group in report.groups.items()}
         for explanation in report.explanations:
             kept = msgspec.structs.replace(explanation, offers=explanation.offers[:MAX_HEARD])
@@ -189,11 +192,13 @@ class BoardReports:
             del entry.explanations[group]
 
     def _view(self, entry: _Entry) -> BoardView:
-        return BoardView(entry.board, entry.generation, self._clock() - entry.heard, entry.groups)
+        return BoardView(entry.board, entry.generation, self._clock() - entry.heard, entry.groups, entry.retry)
 
     def _report(self, entry: _Entry) -> BoardReport:
         explanations = (msgspec.msgpack.decode(data, type=Explanation) for data in entry.explanations.values())
-        return BoardReport(entry.board, entry.generation, entry.sequence, entry.groups, tuple(explanations))
+        return BoardReport(
+            entry.board, entry.generation, entry.sequence, entry.groups, tuple(explanations), entry.retry
+        )
 
 
 def _facts(known: Board | None, entry: _Entry) -> Board:

@@ -6,9 +6,10 @@ import msgspec
 
 from boardwright.model.api import BoardStatus
 from boardwright.model.location import Tier
-from boardwright.model.report import GroupReport
+from boardwright.model.report import DeploymentState, GroupReport
 from boardwright.server.board_reports import BoardView
 from boardwright.server.mirror import MirrorState
+from boardwright.state.records import HeldRecord
 
 
 def board_statuses(state: MirrorState, views: Mapping[str, BoardView]) -> tuple[BoardStatus, ...]:
@@ -28,7 +29,9 @@ def board_status(board: str, state: MirrorState, view: BoardView | None) -> Boar
         return None
     groups = {} if view is None else dict(view.groups)
     for group, target in state.plan.for_board(board).groups.items():
-        groups[group] = msgspec.structs.replace(groups.get(group, GroupReport()), wanted=target.version)
+        report = msgspec.structs.replace(groups.get(group, GroupReport()), wanted=target.version)
+        record = state.held_of(board, group, target)
+        groups[group] = report if record is None else _held(report, record, board)
     nothing = dict.fromkeys(Tier, 0)
     groups = {
         group: msgspec.structs.replace(report, bytes={**nothing, **report.bytes}) for group, report in groups.items()
@@ -41,6 +44,19 @@ def board_status(board: str, state: MirrorState, view: BoardView | None) -> Boar
         generation=0 if view is None else view.generation,
         seen=None if view is None else round(view.age, 3),
         groups=groups,
+    )
+
+
+def _held(report: GroupReport, record: HeldRecord, board: str) -> GroupReport:
+    """What is held failed, also of a board that was not heard or has forgotten; only the reason says how to go on."""
+    known = report.state is DeploymentState.FAILED
+    reason = (report.reason if known else "") or record.reason or "it failed before"
+    return msgspec.structs.replace(
+        report,
+        state=DeploymentState.FAILED,
+        reason=f"{reason}; held until `boardwright retry {board}`",
+        log=(report.log if known else "") or record.log,
+        held=record.manifest,
     )
 
 

@@ -21,6 +21,7 @@ from boardwright.model.software import MAX_NAME
 from boardwright.planner.planner import Proposal
 from boardwright.planner.safety import strategy_named
 from boardwright.server.facts import Facts, encoded, read_facts
+from boardwright.server.held import held_reason
 from boardwright.server.mirror import Mirror
 from boardwright.server.planning import propose, transaction
 from boardwright.server.publishing import SEEN_WITHIN
@@ -187,7 +188,19 @@ def _what_there_is(facts: Facts, selector: Selector) -> str:
 
 def _changes(facts: Facts, assignment: Assignment, proposal: Proposal) -> tuple[PlanChange, ...]:
     """What the plan changes, and for every board that was meant and stays as it is, why."""
-    return (*proposal.changes, *_refused(facts, assignment, proposal))
+    return (*proposal.changes, *_refused(facts, assignment, proposal), *_held(facts, assignment, proposal))
+
+
+def _held(facts: Facts, assignment: Assignment, proposal: Proposal) -> Iterator[PlanChange]:
+    """Boards that are planned to run it, now as before, and rolled back from it."""
+    plan = proposal.plan or facts.plan
+    for key, record in sorted(facts.held.items()):
+        board, _, group = key.rpartition("/")
+        known = facts.inventory.boards.get(board)
+        if group == assignment.group and known is not None and assignment.matches(known):
+            target = plan.for_board(board).groups.get(group)
+            if target is not None and target.manifest == record.manifest:
+                yield PlanChange(board, group, target.version, target.version, held_reason(board))
 
 
 def _refused(facts: Facts, assignment: Assignment, proposal: Proposal) -> Iterator[PlanChange]:

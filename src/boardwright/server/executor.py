@@ -1,4 +1,4 @@
-"""What the active does beside answering calls: joins, plans, ends of rollouts.
+"""What the active does beside answering calls: joins, plans, held versions, ends of rollouts.
 
 Rules:
 
@@ -22,6 +22,7 @@ from boardwright.errors import BoardwrightError, ConflictError
 from boardwright.model.inventory import Board
 from boardwright.server.board_reports import MAX_BOARDS, BoardReports
 from boardwright.server.facts import Facts, encoded, read_facts
+from boardwright.server.held import HeldVersions
 from boardwright.server.listed import Listed
 from boardwright.server.mirror import Mirror, MirrorState
 from boardwright.server.planning import propose, transaction
@@ -39,7 +40,7 @@ Commit = Callable[[Transaction], int]
 class Executor:
     """`epoch` answers the epoch of the lease in hand, 0 for none; `commit` is fenced by it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what the active writes, each part handed in
         self,
         kv: KV,
         commit: Commit,
@@ -47,6 +48,7 @@ class Executor:
         mirror: Mirror,
         board_reports: BoardReports,
         watch: RolloutWatch,
+        held: HeldVersions,
         listed: Listed,
     ) -> None:
         self._kv = kv
@@ -55,6 +57,7 @@ class Executor:
         self._mirror = mirror
         self._board_reports = board_reports
         self._watch = watch
+        self._held = held
         self._listed = listed
         self._wake = threading.Event()
         self._acting_in = 0
@@ -85,6 +88,7 @@ class Executor:
             if self._stale or taking_over:
                 self._stale = False
                 self._plan()
+            self._held.write()
             self._watch.write_ends(self._kv, self._commit)
         except ConflictError:
             self._acting_in = 0

@@ -18,10 +18,14 @@ from boardwright.state.kv import KV, Entry
 from boardwright.state.records import (
     BOARDS,
     CATALOG,
+    HELD,
     PLAN,
     POLICY,
+    RETRIES,
     ROLLOUTS,
     CatalogRecord,
+    HeldRecord,
+    RetryRecord,
     RolloutRecord,
     encode_record,
 )
@@ -38,6 +42,8 @@ class Facts(msgspec.Struct, frozen=True):
     inventory: Inventory
     catalog: dict[str, CatalogRecord]
     rollouts: dict[str, RolloutRecord]
+    held: dict[str, HeldRecord]
+    retries: dict[str, RetryRecord]
     revisions: dict[str, int]
 
     def compare(self, *keys: str) -> dict[str, int]:
@@ -54,6 +60,8 @@ def read_facts(kv: KV) -> Facts:
         inventory=Inventory(_table(entries, BOARDS, Board)),
         catalog=_table(entries, CATALOG, CatalogRecord),
         rollouts=_table(entries, ROLLOUTS, RolloutRecord),
+        held=_table(entries, HELD, HeldRecord),
+        retries=_table(entries, RETRIES, RetryRecord),
         revisions={key: entry.revision for key, entry in entries.items()},
     )
 

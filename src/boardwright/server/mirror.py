@@ -23,15 +23,20 @@ import msgspec
 
 from boardwright import log
 from boardwright.model.inventory import Board, Inventory
-from boardwright.model.plan import Plan
+from boardwright.model.plan import BoardPlan, Plan, Withheld
+from boardwright.model.software import Target
 from boardwright.state.kv import Change, Snapshot
 from boardwright.state.records import (
     BOARDS,
     CATALOG,
+    HELD,
     PLAN,
+    RETRIES,
     ROLLOUTS,
     SERVERS,
     CatalogRecord,
+    HeldRecord,
+    RetryRecord,
     RolloutRecord,
     ServerRecord,
 )
@@ -43,7 +48,7 @@ _log = log.get("server.mirror")
 
 
 class MirrorState(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One consistent view; `catalog` is by ``group/version/variant``, the rest by id."""
+    """One consistent view; `catalog` is by ``group/version/variant``, `held` by ``board/group``, the rest by id."""
 
     schema: int = SCHEMA
     plan: Plan = Plan()
@@ -51,10 +56,33 @@ class MirrorState(msgspec.Struct, frozen=True, omit_defaults=True):
     catalog: dict[str, CatalogRecord] = {}
     servers: dict[str, ServerRecord] = {}
     rollouts: dict[str, RolloutRecord] = {}
+    held: dict[str, HeldRecord] = {}
+    retries: dict[str, RetryRecord] = {}
 
     @property
     def inventory(self) -> Inventory:
         return Inventory(self.boards)
+
+    def held_of(self, board: str, group: str, target: Target) -> HeldRecord | None:
+        """The record of `target` if that very manifest is held on the board."""
+        record = self.held.get(f"{board}/{group}")
+        return record if record is not None and record.manifest == target.manifest else None
+
+    def retry_of(self, board: str) -> int:
+        """How often the board was let try again."""
+        record = self.retries.get(board)
+        return 0 if record is None else record.count
+
+    def board_plan(self, board: str) -> BoardPlan:
+        """What the board is told: its part of the plan without what it rolled back from."""
+        planned = self.plan.for_board(board)
+        withheld = {
+            group: Withheld(target, record.reason)
+            for group, target in planned.groups.items()
+            if (record := self.held_of(board, group, target)) is not None
+        }
+        groups = {group: target for group, target in planned.groups.items() if group not in withheld}
+        return BoardPlan(planned.generation, groups, withheld, self.retry_of(board))
 
     def planned_manifests(self) -> frozenset[str]:
         """Digests that the plan names for any board."""
@@ -68,6 +96,8 @@ _TABLES: tuple[tuple[str, str, type[Any]], ...] = (
     (CATALOG, "catalog", CatalogRecord),
     (SERVERS, "servers", ServerRecord),
     (ROLLOUTS, "rollouts", RolloutRecord),
+    (HELD, "held", HeldRecord),
+    (RETRIES, "retries", RetryRecord),
 )
 
 

@@ -72,7 +72,7 @@ class Responder:
     def _answer(self, request: Request, sender: Address, send: Callable[[bytes, Address], None]) -> None:
         if not request.board_type and request.board == self.facts.server:
             return  # this server's own question, looped back
-        plan = self._mirror.state.plan.for_board(request.board)
+        plan = self._mirror.state.board_plan(request.board)
         offer = answer(request, self.facts_for(self.facts, sender), plan, self._holdings.by_manifest, self._load())
         if offer is not None:
             for datagram in encode_offers(offer):

@@ -14,6 +14,7 @@ from boardwright.server.api import (
     metrics,
     plan,
     reports,
+    retries,
     rollouts,
     servers,
     software,
@@ -26,6 +27,7 @@ from boardwright.server.board_reports import BoardReports
 from boardwright.server.claims import Claims
 from boardwright.server.damage import Damage
 from boardwright.server.deployments import Deployments
+from boardwright.server.held import HeldVersions
 from boardwright.server.mirror import Mirror
 from boardwright.server.own_status import OwnStatus
 from boardwright.server.peers import Peers
@@ -56,6 +58,7 @@ class ApiParts(msgspec.Struct, frozen=True, kw_only=True):
     deployments: Deployments
     watch: RolloutWatch
     intake: uploads.Intake
+    held: HeldVersions
     damage: Damage
     scrubber: Scrubber
     verifier: Verifier
@@ -74,6 +77,7 @@ def api(parts: ApiParts) -> Litestar:
         ],
         on_the_active=[
             *boards.routes(parts.mirror, parts.board_reports),
+            *retries.routes(parts.held),
             *servers.routes(parts.peers),
             *software.routes(parts.mirror),
             *uploads.routes(parts.intake, parts.publishing),

@@ -41,6 +41,7 @@ from boardwright.server.disk_watch import DiskWatch
 from boardwright.server.distance import leaves_chassis
 from boardwright.server.executor import Executor
 from boardwright.server.flood_watch import EVERY, FloodWatch
+from boardwright.server.held import HeldVersions
 from boardwright.server.holdings import Holdings
 from boardwright.server.listed import Listed
 from boardwright.server.mirror import Mirror, MirrorState
@@ -136,6 +137,7 @@ class Server:
             lambda: self._room.short,
         )
         self._watch = RolloutWatch(self._mirror, self._board_reports, lambda: self._active_since)
+        self._held = HeldVersions(self._kv, self._role.commit, self._mirror, self._board_reports)
         self._executor = Executor(
             kv=self._kv,
             commit=self._role.commit,
@@ -143,6 +145,7 @@ class Server:
             mirror=self._mirror,
             board_reports=self._board_reports,
             watch=self._watch,
+            held=self._held,
             listed=self._listed,
         )
         self._uploads = ThreadPoolExecutor(UPLOADS, thread_name_prefix="upload")
@@ -266,6 +269,7 @@ class Server:
             deployments=Deployments(self._kv, self._role.commit, self._mirror, time.time),
             watch=self._watch,
             intake=Intake(self._store, pieces, self._room, self._collector, self._uploads),
+            held=self._held,
             damage=self._damage,
             scrubber=self._scrubber,
             verifier=self._verifier,

@@ -19,9 +19,12 @@ BOARDS = "boards/"  # + board id: model.inventory.Board
 SERVERS = "servers/"  # + server id: ServerRecord
 CATALOG = "catalog/"  # + group/version/variant: CatalogRecord
 ROLLOUTS = "rollouts/"  # + rollout id: RolloutRecord
+HELD = "held/"  # + board id/group: HeldRecord
+RETRIES = "retries/"  # + board id: RetryRecord
 
 MAX_REASONS = 50  # in a rollout's record; a cluster that fails as a whole fails for the same few reasons
 MAX_REASON = 300  # characters of one of them
+MAX_HELD_LOG = 2048  # characters of the output of a held version; its end is what tells
 
 
 class LeaseRecord(msgspec.Struct, frozen=True):
@@ -84,6 +87,21 @@ class RolloutRecord(msgspec.Struct, frozen=True):
     def assignment(self) -> Assignment:
         """What it wanted."""
         return Assignment(self.group, self.version, self.selectors)
+
+
+class HeldRecord(msgspec.Struct, frozen=True):
+    """A version that a board tried, rolled back from and is not offered again; `reason` and `log` are the board's."""
+
+    manifest: str
+    version: str
+    reason: str = ""
+    log: str = ""
+
+
+class RetryRecord(msgspec.Struct, frozen=True):
+    """How often the operator let the board try again; what it held before it heard of `count` is over."""
+
+    count: int
 
 
 def encode_record(record: msgspec.Struct) -> bytes:

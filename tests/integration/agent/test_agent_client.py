@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from boardwright.errors import FailedError, MalformedError, UnreachableError
+from boardwright.model.api import ReportsTaken
 from boardwright.model.plan import BoardPlan
 from boardwright.model.report import BoardReport
 from boardwright.model.software import Target, digest_of
@@ -82,7 +83,7 @@ def test_a_server_that_took_reports_says_its_generation_or_nothing(
     client: AgentClient, body: bytes, generation: int
 ) -> None:
     with answers(202, body) as (url, _):
-        assert client.report(url, [BoardReport(BOARD, 7, 1)]) == generation
+        assert client.report(url, [BoardReport(BOARD, 7, 1)]) == ReportsTaken(generation)
 
 
 def test_takes_a_manifest_only_with_the_bytes_that_its_digest_is_of(client: AgentClient) -> None:

@@ -7,6 +7,7 @@ import msgspec
 
 from boardwright.agent.reporter import Postman
 from boardwright.errors import UnreachableError
+from boardwright.model.api import ReportsTaken
 from boardwright.model.inventory import Board
 from boardwright.model.location import Location
 from boardwright.model.report import BoardReport, Explanation
@@ -24,13 +25,13 @@ class Client:
         self.gate = threading.Event()
         self.gate.set()
 
-    def report(self, api: str, reports: Sequence[BoardReport]) -> int:
+    def report(self, api: str, reports: Sequence[BoardReport]) -> ReportsTaken:
         self.gate.wait(10)
         self.asked.append(api)
         if api in self.down:
             raise UnreachableError(f"{api} cannot be reached")
         self.taken.append((api, tuple(reports)))
-        return 7
+        return ReportsTaken(7, {"c1s3": 2})
 
 
 def report(sequence: int, board: Board = BOARD) -> BoardReport:
@@ -49,12 +50,12 @@ def test_a_report_goes_to_one_server() -> None:
     assert client.taken == [("a", (report(1),))]
 
 
-def test_the_generation_that_the_server_knows_is_told() -> None:
-    told: list[int] = []
+def test_what_the_server_knows_beside_is_told() -> None:
+    told: list[ReportsTaken] = []
     postman = Postman(Client(), told.append)  # type: ignore[arg-type]
     postman.post(report(1), apis)
     postman.close(5)
-    assert told == [7]
+    assert told == [ReportsTaken(7, {"c1s3": 2})]
 
 
 def test_a_server_that_does_not_take_it_is_left_for_the_next_which_is_then_kept() -> None:

@@ -19,6 +19,7 @@ from boardwright.model.api import (
     DeploymentRequest,
     Health,
     PlanChange,
+    Retry,
     RolloutList,
     RolloutStatus,
     ServerList,
@@ -66,6 +67,7 @@ class FakeCluster:
         self.rollout_answers: list[RolloutStatus | BoardwrightError] = [rollout("done", 2)]
         self.engine = ""
         self.free = 1 << 40
+        self.held: str | None = None
         self.board_list = BoardList(
             (BoardStatus("c1s3", "1", "3", "lc", 2, 0.5, {"platform": DOWNLOADING}),),
         )
@@ -124,6 +126,11 @@ class FakeCluster:
             PlanChange("c1s4", "platform", "1.0", "1.0", "no variant fits its type 'fan'"),
         )
         return Deployment(None if request.dry_run else "r1", 2, changes)
+
+    def retry(self, board: str, group: str | None = None) -> Retry:
+        if self.held is None:
+            raise FailedError(f"there is nothing to try again on {board}")
+        return Retry(board, {group or "platform": self.held}, 1)
 
     def missing_blobs(self, digests: Iterable[str]) -> set[str]:
         return set(digests) - self.blobs.keys()

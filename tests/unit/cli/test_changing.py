@@ -12,6 +12,24 @@ from boardwright.model.software import Manifest
 from tests.unit.cli.conftest import Command, FakeCluster, rollout
 
 
+class TestRetry:
+    def test_names_what_the_board_tries_again(self, command: Command, cluster: FakeCluster) -> None:
+        cluster.held = "2.0"
+        ended = command("retry", "c1s3", "--group", "routing")
+        assert ended.code == 0
+        assert "c1s3 tries routing 2.0 again" in ended.out
+        assert command("retry", "c1s3", "-o", "json").json == {
+            "board": "c1s3",
+            "versions": {"platform": "2.0"},
+            "retry": 1,
+        }
+
+    def test_nothing_to_try_again_is_one_sentence_and_exit_1(self, command: Command) -> None:
+        ended = command("retry", "c1s3")
+        assert (ended.code, ended.out) == (1, "")
+        assert "there is nothing to try again on c1s3" in ended.err
+
+
 class TestDeploy:
     def test_prints_the_rollouts_id_alone_on_stdout(self, command: Command, cluster: FakeCluster) -> None:
         ended = command("deploy", "platform", "2.0", "--to", "chassis=1,type=lc*", "--to", "c2s3")

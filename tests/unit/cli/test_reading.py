@@ -31,6 +31,7 @@ def test_boards_json_has_the_documented_shape(command: Command) -> None:
                         "failovers": 1,
                         "seconds": 1.5,
                         "log": "",
+                        "held": "",
                     }
                 },
             }

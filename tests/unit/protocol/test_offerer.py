@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from boardwright.model.location import Location
-from boardwright.model.plan import BoardPlan
+from boardwright.model.plan import BoardPlan, Withheld
 from boardwright.model.software import Target
 from boardwright.protocol.messages import GroupOffer, GroupQuery, Holding, Offer, Request
 from boardwright.protocol.offerer import Catalogued, ServerFacts, answer
@@ -68,6 +68,15 @@ def test_a_wanted_manifest_that_is_the_planned_one_is_answered_once() -> None:
 
 def test_a_wanted_manifest_that_nobody_knows_here_is_passed_over() -> None:
     assert offered(GroupQuery("platform", want=V2), of=plan()).groups == ()
+
+
+def test_what_the_board_rolled_back_from_is_offered_neither_as_planned_nor_as_wanted() -> None:
+    withheld = {"platform": Withheld(plan(platform=V1).groups["platform"])}
+    of = BoardPlan(7, withheld=withheld)
+    holdings = {V1: held(Holding.ALL), V2: held(Holding.ALL)}
+    assert offered(GroupQuery("platform", want=V1), of=of, holdings=holdings).groups == ()
+    (other,) = offered(GroupQuery("platform", want=V2), of=of, holdings=holdings).groups
+    assert other.manifest == V2
 
 
 def test_a_board_that_the_plan_does_not_name_still_gets_an_answer_with_the_generation() -> None:

@@ -4,10 +4,12 @@ import msgspec
 
 from boardwright.model.location import Tier
 from boardwright.model.plan import Plan
+from boardwright.model.report import DeploymentState, GroupReport
 from boardwright.model.software import Target
 from boardwright.server.board_reports import BoardView
 from boardwright.server.board_status import board_status, board_statuses
 from boardwright.server.mirror import MirrorState
+from boardwright.state.records import HeldRecord
 from tests.unit.server.builders import board, confirmed
 
 PLAN = Plan(2, 1, (Target("platform", "2", "*", "a" * 64),), {"c1s3": (0,)})
@@ -25,6 +27,35 @@ def test_a_board_that_was_never_heard_shows_what_is_planned_for_it() -> None:
     status = board_status("c1s3", MirrorState(plan=PLAN, boards={"c1s3": board()}), None)
     assert status is not None
     assert (status.seen, status.groups["platform"].version, status.groups["platform"].wanted) == (None, None, "2")
+
+
+class TestAHeldVersion:
+    STATE = MirrorState(
+        plan=PLAN, boards={"c1s3": board()}, held={"c1s3/platform": HeldRecord("a" * 64, "2", "it was sick", "boom")}
+    )
+
+    def test_failed_with_the_board_s_reason_and_how_to_go_on(self) -> None:
+        for said in (None, confirmed("1"), GroupReport(state=DeploymentState.REQUESTING)):
+            view = None if said is None else BoardView(board(), 2, 1.0, {"platform": said})
+            status = board_status("c1s3", self.STATE, view)
+            assert status is not None
+            shown = status.groups["platform"]
+            assert (shown.wanted, shown.state, shown.log) == ("2", DeploymentState.FAILED, "boom")
+            assert shown.reason == "it was sick; held until `boardwright retry c1s3`"
+            assert shown.held == "a" * 64
+
+    def test_the_board_s_own_words_come_first(self) -> None:
+        said = GroupReport("1", "2", DeploymentState.FAILED, "rolled back to 1", log="exit code 3")
+        status = board_status("c1s3", self.STATE, BoardView(board(), 2, 1.0, {"platform": said}))
+        assert status is not None
+        assert status.groups["platform"].reason.startswith("rolled back to 1; held")
+        assert status.groups["platform"].log == "exit code 3"
+
+    def test_of_another_version_than_the_planned_one_says_nothing(self) -> None:
+        state = msgspec.structs.replace(self.STATE, held={"c1s3/platform": HeldRecord("b" * 64, "1")})
+        status = board_status("c1s3", state, None)
+        assert status is not None
+        assert status.groups["platform"].state is DeploymentState.IDLE
 
 
 def test_every_tier_is_counted_heard_or_not() -> None:

@@ -15,6 +15,7 @@ from boardwright.server.board_reports import CHANGE_EVERY, BoardReports
 from boardwright.server.deployments import Deployments
 from boardwright.server.executor import BOARDS_PER_COMMIT, Executor
 from boardwright.server.facts import Facts, encoded, read_facts
+from boardwright.server.held import HeldVersions
 from boardwright.server.listed import Listed
 from boardwright.server.mirror import Mirror
 from boardwright.server.rollout_watch import RolloutWatch
@@ -45,6 +46,7 @@ class Bench:
             mirror=self.mirror,
             board_reports=self.board_reports,
             watch=RolloutWatch(self.mirror, self.board_reports, time.monotonic),
+            held=HeldVersions(self.kv, self.commit, self.mirror, self.board_reports),
             listed=Listed(inventory),
         )
 

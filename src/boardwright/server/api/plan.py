@@ -11,6 +11,6 @@ def routes(mirror: Mirror) -> list[HTTPRouteHandler]:
     @get("/v1/plan/boards/{board:str}", sync_to_thread=False)
     def board_plan(board: str) -> BoardPlan:
         """A board that the plan does not know gets an empty plan: it may be known to the next one."""
-        return mirror.state.plan.for_board(board)
+        return mirror.state.board_plan(board)
 
     return [board_plan]

@@ -1,6 +1,7 @@
 """POST /v1/reports: boards report to any server, servers pass on to the active.
 
-The answer says how new this server's plan is, so that a board that missed the announcement asks within a heartbeat.
+The answer says how new this server's plan is, so that a board that missed the announcement asks within a heartbeat,
+and which boards the operator let try again what they failed at: nothing else tells them.
 """
 
 from typing import Any
@@ -31,6 +32,9 @@ def routes(board_reports: BoardReports, claims: Claims, mirror: Mirror) -> list[
         for report in data:
             if board_reports.knows(report.board.id):
                 claims.report(report.board, host)
-        return ReportsTaken(mirror.state.plan.generation)
+        state = mirror.state
+        counts = {report.board.id: state.retry_of(report.board.id) for report in data}
+        retries = {report.board.id: count for report in data if report.retry < (count := counts[report.board.id])}
+        return ReportsTaken(state.plan.generation, retries)
 
     return [reports]

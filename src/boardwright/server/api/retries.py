@@ -1,0 +1,17 @@
+"""POST /v1/boards/ID/retry: the board may try again what it rolled back from or failed at."""
+
+from litestar import post
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import Parameter
+
+from boardwright.model.api import Retry
+from boardwright.server.held import HeldVersions
+
+
+def routes(held: HeldVersions) -> list[HTTPRouteHandler]:
+    @post("/v1/boards/{board:str}/retry", status_code=200, sync_to_thread=True)
+    def retry(board: str, group: str | None = Parameter(query="group", default=None)) -> Retry:
+        """Every group of the board, or one."""
+        return held.retry(board, group)
+
+    return [retry]
