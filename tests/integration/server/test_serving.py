@@ -6,6 +6,7 @@ import msgspec
 import urllib3
 
 from boardwright.model.api import Deployment, DeploymentRequest
+from boardwright.model.plan import BoardPlan
 from boardwright.protocol.messages import Announcement, Holding
 from tests.integration.server.asker import announcements, ask, board
 from tests.integration.server.processes import ServerCluster, ServerProcess, Software, until
@@ -133,4 +134,4 @@ def test_a_deployment_reaches_the_plan_of_every_server(cluster: ServerCluster) -
     assert deployment.rollout == "r1"
     assert [change.board for change in deployment.changes] == ["c2s3"]
     until(lambda: b'"1.0"' in standby.call("GET", "/v1/plan/boards/c2s3").data, "the standby knows the plan")
-    assert standby.call("GET", "/v1/plan/boards/c1s3").data == b'{"generation":1,"groups":{}}'
+    assert standby.get("/v1/plan/boards/c1s3", BoardPlan) == BoardPlan(1)
