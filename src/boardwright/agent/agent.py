@@ -186,8 +186,10 @@ class Agent:
         self._environ = environ
         self._stations: list[Station] = []
 
-    async def run(self, stop: asyncio.Event, *, once: bool = False) -> None:
-        """Until `stop`; `once`: until every board runs what is wanted.
+    async def run(
+        self, stop: asyncio.Event, *, once: bool = False, on_ready: Callable[[str], None] = lambda status: None
+    ) -> None:
+        """Until `stop`; `once`: until every board runs what is wanted. `on_ready`: every board listens and asks.
 
         With `once` raises FailedError if a board does not, UnreachableError if no server answered.
         """
@@ -200,6 +202,7 @@ class Agent:
             for station in self._stations:
                 await station.open()
                 _log.info("started", board=station.settings.board.id, location=str(station.settings.board.location))
+            on_ready(f"standing for {', '.join(settings.board.id for settings in self._boards)}")
             await self._until(stop, once)
         finally:
             for station in self._stations:

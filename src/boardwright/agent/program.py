@@ -18,6 +18,7 @@ from boardwright.agent.lock import StateLock
 from boardwright.agent.memory import one_arena
 from boardwright.config import load_agent
 from boardwright.errors import BoardwrightError, UsageError, explain
+from boardwright.log.supervisor import Supervisor
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -32,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with contextlib.ExitStack() as locks:
             for settings in boards:
                 locks.enter_context(StateLock(settings.state_dir))
-            asyncio.run(_run(Agent(boards, dict(os.environ)), once=options.once))
+            supervisor = Supervisor() if options.once else Supervisor.of(os.environ, os.getpid())
+            asyncio.run(_run(Agent(boards, dict(os.environ)), supervisor, once=options.once))
     except (BoardwrightError, OSError) as error:  # a disk that is full at the start is a sentence, too
         sys.stderr.writelines(f"{line}\n" for line in explain("boardwright-agent", error))
         sys.stderr.flush()
@@ -56,12 +58,17 @@ def _check_root(root: Path) -> None:
         )
 
 
-async def _run(agent: Agent, *, once: bool) -> None:
+async def _run(agent: Agent, supervisor: Supervisor, *, once: bool) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await agent.run(stop, once=once)
+    keeping = asyncio.create_task(supervisor.keep(lambda: ""))  # its loop is all that it lives by
+    try:
+        await agent.run(stop, once=once, on_ready=supervisor.ready)
+    finally:
+        keeping.cancel()
+        supervisor.ending()
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -20,6 +20,7 @@ from boardwright.cli import failures, output
 from boardwright.cli.demo.command import demo
 from boardwright.cli.deploying import deploy
 from boardwright.cli.init_command import init_command
+from boardwright.cli.install_units import install_units
 from boardwright.cli.programs import agent, server
 from boardwright.cli.publish import publish
 from boardwright.cli.reading import boards, explain, servers, software, status
@@ -68,6 +69,7 @@ app.command(short_help="Run a whole cluster on this machine.")(demo)
 app.command("init", short_help="Make a folder for every board of an inventory.")(init_command)
 app.command(short_help="Run the deployment server of a control board.")(server)
 app.command(short_help="Run the agent of a board.")(agent)
+app.command("install-units", short_help="Let systemd run the programs of this host.")(install_units)
 app.command(short_help="Make a version known to the cluster.")(publish)
 app.command(short_help="Let boards run a version.")(deploy)
 app.command(short_help="Let a board try again what it rolled back from.")(retry)

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from boardwright import __version__, log
 from boardwright.config import ServerSettings, load_inventory, load_server
 from boardwright.errors import BoardwrightError, explain
+from boardwright.log.supervisor import Supervisor
 from boardwright.server.data_lock import DataLock
 from boardwright.server.server import Server
 
@@ -41,7 +42,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
             load_inventory(settings.inventory)  # the active reads it when it takes over; what is wrong is said now
         lock = DataLock(settings.data_dir)
         try:
-            asyncio.run(_serve(settings))
+            asyncio.run(_serve(settings, Supervisor.of(os.environ, os.getpid())))
         finally:
             lock.release()
     except BoardwrightError as error:
@@ -52,7 +53,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-async def _serve(settings: ServerSettings) -> None:
+async def _serve(settings: ServerSettings, supervisor: Supervisor) -> None:
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(_on_loop_error)
@@ -61,8 +62,12 @@ async def _serve(settings: ServerSettings) -> None:
     server = Server(settings)
     try:
         await server.start()
+        supervisor.ready(f"serving as {settings.id}")
+        keeping = asyncio.create_task(supervisor.keep(server.trouble))
         await ended.wait()
+        keeping.cancel()
     finally:
+        supervisor.ending()
         await server.stop()
 
 

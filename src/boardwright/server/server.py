@@ -210,6 +210,11 @@ class Server:
         self._kv.close()
         _log.info("stopped", server=self._settings.id)
 
+    def trouble(self) -> str:
+        """Why this server does not do its work, "" if it does: a loop that ended by itself, not by ``stop``."""
+        ended = [thread.name for thread in self._threads if not thread.is_alive()]
+        return f"the {', '.join(ended)} ended" if ended and not self._stop.is_set() else ""
+
     async def _listen(self, app: object, address: Address, interface: Literal["rsgi", "asgi"]) -> str:
         """Listen and return the base URL that others reach."""
         listener = Listener(app, address, interface, self._settings.data_dir / "locks")
@@ -287,7 +292,8 @@ class Server:
         self._start_thread("replicator", lambda: replicator.run(stop))
         self._start_thread("collector", lambda: self._collector.run(stop))
         self._start_thread("disk", lambda: DiskWatch(self._store.space, self._alarms).run(stop))
-        self._start_thread("scrubber", lambda: self._scrubber.run(stop))
+        if self._settings.scrub_period:
+            self._start_thread("scrubber", lambda: self._scrubber.run(stop))
         self._start_thread("verifier", lambda: self._verifier.run(stop))
         self._start_thread("courier", lambda: courier.run(stop))
         self._start_thread("registration", lambda: keep_registered(self._kv, record, stop))
