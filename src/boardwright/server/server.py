@@ -34,6 +34,7 @@ from boardwright.server.asking import Asking
 from boardwright.server.board_reports import BoardReports
 from boardwright.server.claims import Claims
 from boardwright.server.collector import Collector
+from boardwright.server.counters import counted
 from boardwright.server.courier import Courier
 from boardwright.server.damage import Damage
 from boardwright.server.deployments import Deployments
@@ -162,7 +163,8 @@ class Server:
         responder = Responder(
             facts, self._mirror, self._holdings, lambda: self._blobs.load, self._on_sighting, time.monotonic
         )
-        app = api(self._api_parts(blobs, responder))
+        parts = self._api_parts(blobs, responder)
+        app = api(parts, counted(parts))
         facts = msgspec.structs.replace(facts, api=await self._listen(app, settings.listen, "asgi"))
         responder.facts = facts
         self._network = network = await self._open_network(responder)
@@ -275,6 +277,8 @@ class Server:
             watch=self._watch,
             intake=Intake(self._store, pieces, self._room, self._collector, self._uploads),
             held=self._held,
+            store=self._store,
+            holdings=self._holdings,
             damage=self._damage,
             scrubber=self._scrubber,
             verifier=self._verifier,

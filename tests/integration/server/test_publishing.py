@@ -1,6 +1,8 @@
 """What `publish` and `deploy` send over HTTP, and what is refused."""
 
+import re
 import threading
+from pathlib import Path
 
 import msgspec
 import urllib3
@@ -142,3 +144,12 @@ def test_every_error_is_a_problem_and_the_api_describes_itself(cluster: ServerCl
     described = msgspec.json.decode(server.call("GET", "/v1/openapi.json").data)
     assert "/v1/deployments" in described["paths"]
     assert b"boardwright_active 1.0" in server.call("GET", "/metrics").data
+
+
+def test_every_metric_is_documented_and_every_documented_one_is_there(cluster: ServerCluster) -> None:
+    server = cluster.add(1, 1)
+    cluster.active()
+    counted = re.findall(r"^# HELP (\S+) ", server.call("GET", "/metrics").data.decode(), re.MULTILINE)
+    page = Path(__file__).parents[3] / "docs/operate/metrics.md"
+    documented = re.findall(r"^\| `(\w+)` \|", page.read_text(), re.MULTILINE)
+    assert sorted(counted) == sorted(documented)
