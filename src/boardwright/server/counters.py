@@ -50,7 +50,7 @@ def counted(parts: ApiParts) -> list[Counted]:
         Counted("offers_sent", "Requests answered", lambda: responder.offers_sent, grows=True),
         Counted("scrubbed_bytes", "Bytes read to find damage", lambda: parts.scrubber.bytes_read, grows=True),
         Counted("scrub_rounds", "Times that the whole store was read", lambda: parts.scrubber.rounds, grows=True),
-        Counted("blobs_checked", "Blobs checked on request", lambda: parts.verifier.checks, grows=True),
+        Counted("blobs_checked", "Blobs checked on request", lambda: parts.checker.checks, grows=True),
         Counted("blobs_damaged", "Blobs found damaged", lambda: parts.damage.found, grows=True),
         Counted("blobs_repaired", "Damaged blobs that are whole again", lambda: parts.damage.repaired, grows=True),
         Counted(

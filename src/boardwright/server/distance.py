@@ -1,4 +1,7 @@
-"""Whether what a client of the blob port gets leaves this server's chassis: for the cap of inter-chassis links."""
+"""Whether what a client of the blob port gets leaves this server's chassis: for the cap of inter-chassis links.
+
+Clients are believed what they call themselves until they have to prove it; a name that nobody knows counts as far.
+"""
 
 from collections.abc import Callable
 
@@ -7,7 +10,7 @@ from boardwright.server.mirror import Mirror
 
 
 def leaves_chassis(mirror: Mirror, here: Location) -> Callable[[str], bool]:
-    """By the client's name: a board of the inventory or a server. A stranger counts as far, so that no name evades."""
+    """By the client's name: a board of the inventory or a server."""
 
     def is_far(client: str) -> bool:
         state = mirror.state

@@ -35,7 +35,7 @@ from boardwright.server.peers import Peers
 from boardwright.server.publishing import Publishing
 from boardwright.server.responder import Responder
 from boardwright.server.rollout_watch import RolloutWatch
-from boardwright.server.scrubber import Scrubber, Verifier
+from boardwright.server.scrubber import Checker, Scrubber
 from boardwright.server.standing import ServerStanding
 from boardwright.transfer.serve import BlobService
 from boardwright.transfer.store import BlobStore
@@ -65,7 +65,7 @@ class ApiParts(msgspec.Struct, frozen=True, kw_only=True):
     held: HeldVersions
     damage: Damage
     scrubber: Scrubber
-    verifier: Verifier
+    checker: Checker
 
 
 def api(parts: ApiParts, counted: Iterable[Counted]) -> Litestar:
@@ -76,7 +76,7 @@ def api(parts: ApiParts, counted: Iterable[Counted]) -> Litestar:
             *plan.routes(parts.mirror),
             *reports.routes(parts.board_reports, parts.claims, parts.mirror),
             *servers.status_routes(parts.peers),
-            *checks.routes(parts.verifier),
+            *checks.routes(parts.checker),
             *metrics.routes(counted),
         ],
         on_the_active=[

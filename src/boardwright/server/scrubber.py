@@ -108,7 +108,7 @@ class Scrubber:
             _log.warning("progress of the scrubber not noted", path=str(self._path), error=str(error))
 
 
-class Verifier:
+class Checker:
     """Checks single blobs on request; ``ask`` from any thread, ``run`` in one of its own."""
 
     def __init__(self, store: BlobStore, damage: Damage, clock: Callable[[], float] = time.monotonic) -> None:

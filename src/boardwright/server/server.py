@@ -59,7 +59,7 @@ from boardwright.server.retirement import Retirement
 from boardwright.server.rollout_watch import RolloutWatch
 from boardwright.server.room import Room
 from boardwright.server.routes import ApiParts, api
-from boardwright.server.scrubber import Scrubber, Verifier
+from boardwright.server.scrubber import Checker, Scrubber
 from boardwright.server.standing import ServerStanding
 from boardwright.server.version_blobs import VersionBlobs
 from boardwright.state.active import ActiveRole
@@ -109,7 +109,7 @@ class Server:
         self._versions = VersionBlobs(self._store)
         self._damage = Damage(self._store, self._holdings, self._versions, self._alarms, self._look_for_work)
         self._scrubber = Scrubber(self._store, self._damage, settings.scrub_period)
-        self._verifier = Verifier(self._store, self._damage)
+        self._checker = Checker(self._store, self._damage)
         self._replicator: Replicator | None = None
         self._collector = Collector(self._store, self._mirror, self._versions, self._damage, time.monotonic)
         retirement = Retirement(
@@ -192,7 +192,7 @@ class Server:
         """End in order, within a few seconds; also what was started in part."""
         self._stop.set()
         self._executor.wake()
-        self._verifier.wake()
+        self._checker.wake()
         self._collector.wake()
         self._look_for_work()
         lease, others = self._threads[:1], self._threads[1:]
@@ -281,7 +281,7 @@ class Server:
             holdings=self._holdings,
             damage=self._damage,
             scrubber=self._scrubber,
-            verifier=self._verifier,
+            checker=self._checker,
         )
 
     def _start_loops(self, facts: ServerFacts, replicator: Replicator) -> None:
@@ -298,7 +298,7 @@ class Server:
         self._start_thread("disk", lambda: DiskWatch(self._store.space, self._alarms).run(stop))
         if self._settings.scrub_period:
             self._start_thread("scrubber", lambda: self._scrubber.run(stop))
-        self._start_thread("verifier", lambda: self._verifier.run(stop))
+        self._start_thread("checker", lambda: self._checker.run(stop))
         self._start_thread("courier", lambda: courier.run(stop))
         self._start_thread("registration", lambda: keep_registered(self._kv, record, stop))
 

@@ -11,7 +11,7 @@ from boardwright.server import scrubber as scrubbing
 from boardwright.server.alarms import AlarmKind, Alarms
 from boardwright.server.damage import Damage
 from boardwright.server.holdings import Holdings
-from boardwright.server.scrubber import AGAIN, QUEUE, Progress, Scrubber, Verifier, rate
+from boardwright.server.scrubber import AGAIN, QUEUE, Checker, Progress, Scrubber, rate
 from boardwright.server.version_blobs import VersionBlobs
 from boardwright.transfer.fetch import fetch
 from boardwright.transfer.sources import SourceList
@@ -227,24 +227,24 @@ class TestScrubber:
 class TestVerifier:
     def test_a_blob_is_checked_once_in_a_minute_however_often_somebody_asks(self, bench: Bench) -> None:
         now = [0.0]
-        verifier = Verifier(bench.store, bench.damage, lambda: now[0])
+        checker = Checker(bench.store, bench.damage, lambda: now[0])
         sha256 = bench.one.manifest.blobs[0].sha256
         for _ in range(100):
-            assert verifier.ask(sha256)
-        assert list(verifier._waiting) == [sha256]
-        verifier._waiting.clear()
+            assert checker.ask(sha256)
+        assert list(checker._waiting) == [sha256]
+        checker._waiting.clear()
         now[0] = AGAIN - 1
-        verifier.ask(sha256)
-        assert not verifier._waiting
+        checker.ask(sha256)
+        assert not checker._waiting
         now[0] = AGAIN
-        verifier.ask(sha256)
-        assert list(verifier._waiting) == [sha256]
+        checker.ask(sha256)
+        assert list(checker._waiting) == [sha256]
 
     def test_what_is_not_here_is_not_queued_and_the_queue_is_bounded(self, bench: Bench) -> None:
-        verifier = Verifier(bench.store, bench.damage, lambda: 0.0)
-        assert not verifier.ask("0" * 64)
+        checker = Checker(bench.store, bench.damage, lambda: 0.0)
+        assert not checker.ask("0" * 64)
         for number in range(QUEUE + 10):
             data = f"blob {number}".encode()
             bench.store.put(blob_of(data).sha256, [data])
-            verifier.ask(blob_of(data).sha256)
-        assert len(verifier._waiting) == len(verifier._asked) == QUEUE
+            checker.ask(blob_of(data).sha256)
+        assert len(checker._waiting) == len(checker._asked) == QUEUE

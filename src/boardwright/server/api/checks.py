@@ -5,15 +5,15 @@ from litestar.exceptions import NotFoundException
 from litestar.handlers import HTTPRouteHandler
 
 from boardwright.server.api.uploads import check_digest
-from boardwright.server.scrubber import Verifier
+from boardwright.server.scrubber import Checker
 
 
-def routes(verifier: Verifier) -> list[HTTPRouteHandler]:
+def routes(checker: Checker) -> list[HTTPRouteHandler]:
     @post("/v1/blobs/{sha256:str}/verify", status_code=202, sync_to_thread=False)
     def verify(sha256: str) -> None:
         """The word of whoever asks counts for nothing: the blob is hashed, when its turn comes."""
         check_digest(sha256)
-        if not verifier.ask(sha256):
+        if not checker.ask(sha256):
             raise NotFoundException(f"no blob {sha256} here")
 
     return [verify]
