@@ -28,14 +28,14 @@ from boardwright.agent.plan_source import PlanFound
 from boardwright.agent.ports import Hands, Outside, Timings
 from boardwright.agent.resume import adopt, resume
 from boardwright.agent.searching import Searching
-from boardwright.agent.transition_log import log_transition
+from boardwright.agent.transition_log import Trails, log_transition
 from boardwright.config.settings import AgentSettings
 from boardwright.model.plan import BoardPlan
 from boardwright.model.report import DeploymentState
 from boardwright.model.software import Target
 from boardwright.protocol import Randomness
 from boardwright.protocol.choose import choose
-from boardwright.protocol.messages import Announcement, GroupQuery, Offer
+from boardwright.protocol.messages import Announcement, Offer
 from boardwright.protocol.requester import newest_first
 
 LOOK = 0.5  # seconds between looks at a running download's progress
@@ -78,6 +78,7 @@ class BoardDriver:
         self._pending = Pending()
         self._look_at: float | None = None
         self._received: dict[str, int] = {}
+        self._trails = Trails()
         self.asking = Asking(
             self.board,
             settings.cluster.name,
@@ -188,25 +189,11 @@ class BoardDriver:
     def _ask(self, now: float) -> None:
         if self._refreshing and not self.asking.asking:
             return
-        datagrams = self.asking.datagrams(now, self.generation, self._queries)
+        datagrams = self.asking.datagrams(now, self.generation, lambda: self.searching.queries(self.groups.values()))
         if datagrams:
             self._outside.send(datagrams)
         if self.asking.take(now):
             self._after_round(now)
-
-    def _queries(self) -> tuple[GroupQuery, ...]:
-        return tuple(
-            GroupQuery(
-                group,
-                running=deployment.running.version if deployment.running else None,
-                want=self._want(group, deployment),
-            )
-            for group, deployment in self.groups.items()
-        )
-
-    def _want(self, group: str, deployment: Deployment) -> bytes | None:
-        target = self.searching.target(group) or deployment.wanted
-        return bytes.fromhex(target.manifest) if target else None
 
     def _after_round(self, now: float) -> None:
         offers = newest_first(self.asking.offers)
@@ -278,10 +265,11 @@ class BoardDriver:
     def _step(self, group: str, event: Event, now: float) -> None:
         before = self.groups[group]
         after, actions = step(before, event, now, self._timing)
-        self.groups[group] = after
-        self._pending.add(group, actions)
         if after.state is not before.state:
             log_transition(self.board.id, before, after)
+            after = self._trails.moved(before, after, now)
+        self.groups[group] = after
+        self._pending.add(group, actions)
 
     def _permit(self, now: float) -> None:
         """Let the first staged group that may take over do so, and tell the others why not."""

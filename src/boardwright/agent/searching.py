@@ -9,14 +9,17 @@ Rules:
 * Every choice leaves its explanation.
 """
 
+from collections.abc import Iterable
+
 import msgspec
 
 from boardwright.agent.asking import Asking
-from boardwright.agent.deployment import NoSource, SourceFound
+from boardwright.agent.deployment import Deployment, NoSource, SourceFound
 from boardwright.model.inventory import Board
 from boardwright.model.report import Explanation
 from boardwright.model.software import Target
 from boardwright.protocol.choose import Candidate, choose
+from boardwright.protocol.messages import GroupQuery
 from boardwright.protocol.timing import RequestTiming
 
 
@@ -65,6 +68,15 @@ class Searching:
         """What the group looks for."""
         search = self._searches.get(group)
         return search.target if search else None
+
+    def queries(self, deployments: Iterable[Deployment]) -> tuple[GroupQuery, ...]:
+        """What a round asks for: every group, with the version that it looks for or that is wanted."""
+        queries = []
+        for one in deployments:
+            target = self.target(one.group) or one.wanted
+            running = one.running.version if one.running else None
+            queries.append(GroupQuery(one.group, running, bytes.fromhex(target.manifest) if target else None))
+        return tuple(queries)
 
     def next_wakeup(self) -> float | None:
         return min((search.not_before for search in self._searches.values()), default=None)

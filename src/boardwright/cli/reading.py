@@ -10,11 +10,10 @@ from boardwright.cli.output import Format, FormatOption
 from boardwright.cli.session import OperatorOption, connect
 from boardwright.errors import FailedError
 from boardwright.model.api import BoardList, BoardStatus, ServerList, SoftwareList
-from boardwright.model.report import DeploymentState, Explanation
+from boardwright.model.report import SILENT_AFTER, DeploymentState, Explanation
 
 NAMED_VERSIONS = 3  # versions that the table of servers names; `-o json` names all
 NAMED_BOARDS = 5  # boards that `status` names of each trouble
-SILENT_AFTER = 30.0  # seconds, as for rollouts; a board without work reports every five
 
 BoardArgument = Annotated[str | None, typer.Argument(metavar="[ID]", help="One board only.", show_default=False)]
 
@@ -45,9 +44,8 @@ def boards(
     if board is not None:
         for name, group in sorted((name, group) for one in found.boards for name, group in one.groups.items()):
             if group.log:
-                output.say(
-                    f"\n{name} {group.wanted or ''}, what hooks and health check printed last:".replace(" ,", ",")
-                )
+                wanted = f" {group.wanted}" if group.wanted else ""
+                output.say(f"\n{name}{wanted}, its way and what hooks and health check printed last:")
                 output.say(group.log.rstrip())
 
 

@@ -11,6 +11,11 @@ import msgspec
 from boardwright.model.inventory import Board
 from boardwright.model.location import Tier
 
+MAX_LOG = (
+    8 * 1024
+)  # characters of a group's log in a report: 250 boards' reports go in one body; the tail is what tells
+SILENT_AFTER = 30.0  # seconds without a word; six idle reports: five may be lost before a board counts as silent
+
 
 class DeploymentState(enum.Enum):
     """The states of the agent's machine (design section 6), as printed by ``boards``."""

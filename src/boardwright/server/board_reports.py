@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 
 from boardwright.model.inventory import Board
-from boardwright.model.report import BoardReport, Explanation, GroupReport
+from boardwright.model.report import MAX_LOG, BoardReport, Explanation, GroupReport
 from boardwright.protocol.budget import Bucket
 from boardwright.server.sightings import SIGHTING, plausible
 
@@ -32,7 +32,6 @@ LATE_WINDOW = 10.0  # seconds; a report is on its way for two at most (batches t
 CHANGE_EVERY = 30.0  # seconds; a card is moved in minutes, a liar and the board that it plays alternate in seconds
 # A few chassis that no inventory lists power on at one moment; then one more board every 0.1 s.
 STRANGERS_BURST, STRANGERS_RATE = 500.0, 10.0
-MAX_LOG = 8 * 1024  # characters of a failed deployment's output; the tail is what tells
 MAX_HEARD = 64  # offers of one explanation
 
 

@@ -4,7 +4,6 @@ A status is computed when it is asked for. Its end ("done", "failed") is a trans
 boards' counts and reasons into the rollout's record, where it outlives this server and the rollouts that come after it.
 """
 
-import time
 from collections.abc import Callable
 
 import msgspec
@@ -20,12 +19,20 @@ from boardwright.state.records import MAX_REASON, MAX_REASONS, ROLLOUTS, Rollout
 
 
 class RolloutWatch:
-    """`listening_since` answers the monotonic time since which this server hears what boards say."""
+    """`listening_since` answers the time of `clock` since which this server hears what boards say."""
 
-    def __init__(self, mirror: Mirror, board_reports: BoardReports, listening_since: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        mirror: Mirror,
+        board_reports: BoardReports,
+        listening_since: Callable[[], float],
+        clock: Callable[[], float],
+    ) -> None:
         self._mirror = mirror
         self._board_reports = board_reports
         self._listening_since = listening_since
+        self._clock = clock
+        self._first_seen: dict[str, float] = {}
 
     def statuses(self) -> tuple[RolloutStatus, ...]:
         """Oldest first."""
@@ -49,8 +56,12 @@ class RolloutWatch:
         state = self._mirror.state
         if not state.rollouts:
             return []
-        hearing = Hearing(self._board_reports.views(), time.monotonic() - self._listening_since())
-        return statuses(state.rollouts.values(), state, hearing, time.time())
+        now = self._clock()
+        seen = self._first_seen
+        self._first_seen = seen = {rollout: seen.get(rollout, now) for rollout in state.rollouts}
+        known = {rollout: now - first for rollout, first in seen.items()}
+        hearing = Hearing(self._board_reports.views(), now - self._listening_since(), known)
+        return statuses(state.rollouts.values(), state, hearing)
 
 
 def _result(status: RolloutStatus) -> tuple[str, int, int, int]:

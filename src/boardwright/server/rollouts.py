@@ -7,8 +7,8 @@ Rules:
 * A later rollout of the same group takes over the boards that it matches. A rollout that had ended before is shown as
   it ended; one that loses all its boards before its end failed, and the reason of board ``*`` names who came after it.
 * Confirmed: the board runs the version and knows that it is wanted. Failed: the board says so, of this version and
-  a plan not older than the rollout. **Silence counts as failure** until the board speaks again: it was heard, or
-  should have been, and said nothing for ``SILENT_AFTER``.
+  a plan not older than the rollout. **Silence counts as failure** until the board speaks again: for ``SILENT_AFTER`` it
+  said nothing, this server would have heard it, and the rollout was on.
 * Done: every board confirmed. Failed: some failed and none is moving any more. Running: all else.
 """
 
@@ -20,29 +20,32 @@ from boardwright.model.api import RolloutStatus
 from boardwright.model.inventory import Board
 from boardwright.model.plan import Plan
 from boardwright.model.policy import Assignment, Policy
-from boardwright.model.report import DeploymentState
+from boardwright.model.report import SILENT_AFTER, DeploymentState
 from boardwright.model.software import variant_fits
 from boardwright.planner.wishes import Wishes
 from boardwright.server.board_reports import BoardView
 from boardwright.server.mirror import MirrorState
 from boardwright.state.records import RolloutRecord
 
-SILENT_AFTER = 30.0  # seconds; six heartbeats of an idle agent
 RUNNING, DONE, FAILED = "running", "done", "failed"
 _CONFIRMED = (DeploymentState.CONFIRMED, DeploymentState.IDLE)
 
 
 class Hearing(msgspec.Struct, frozen=True):
-    """What this server heard, and since when in seconds it would have heard anything."""
+    """What this server heard, for how many seconds it would have heard anything, and for how many it knows rollouts.
+
+    All of one monotonic clock: the hosts' own times may be hours apart.
+    """
 
     views: Mapping[str, BoardView]
     listening: float
+    known: Mapping[str, float]
 
 
 def statuses(
-    rollouts: Collection[RolloutRecord], state: MirrorState, hearing: Hearing, wall: float
+    rollouts: Collection[RolloutRecord], state: MirrorState, hearing: Hearing
 ) -> list[tuple[RolloutRecord, RolloutStatus]]:
-    """Every rollout with its status, oldest first; `wall` is seconds since the epoch.
+    """Every rollout with its status, oldest first.
 
     The cost is one look per board and group, however many rollouts there were (see ``planner.wishes``).
     """
@@ -50,12 +53,11 @@ def statuses(
     boards = _boards_of(in_order, state)
     found = []
     for index, rollout in enumerate(in_order):
-        age = max(0.0, wall - rollout.started)
         successor = next((later for later in in_order[index + 1 :] if later.group == rollout.group), None)
         if successor is not None and rollout.outcome and len(boards[rollout.id]) < rollout.boards:
             found.append((rollout, _as_it_ended(rollout)))
         elif boards[rollout.id] or successor is None:
-            found.append((rollout, _status(rollout, boards[rollout.id], state.plan, hearing, age)))
+            found.append((rollout, _status(rollout, boards[rollout.id], state.plan, hearing)))
         else:
             found.append((rollout, _superseded(rollout, successor)))
     return found
@@ -91,13 +93,11 @@ def _boards_of(in_order: Sequence[RolloutRecord], state: MirrorState) -> dict[st
     return boards
 
 
-def _status(
-    rollout: RolloutRecord, boards: Collection[Board], plan: Plan, hearing: Hearing, age: float
-) -> RolloutStatus:
+def _status(rollout: RolloutRecord, boards: Collection[Board], plan: Plan, hearing: Hearing) -> RolloutStatus:
     confirmed, moving = 0, 0
     reasons: dict[str, str] = {}
     for board in boards:
-        verdict = _verdict(rollout, board, plan, hearing, age)
+        verdict = _verdict(rollout, board, plan, hearing)
         if verdict is None:
             moving += 1
         elif verdict:
@@ -143,7 +143,7 @@ def _named(
     )
 
 
-def _verdict(rollout: RolloutRecord, board: Board, plan: Plan, hearing: Hearing, age: float) -> str | None:
+def _verdict(rollout: RolloutRecord, board: Board, plan: Plan, hearing: Hearing) -> str | None:
     """'' if the board confirmed, the reason if it failed, None while it moves."""
     view = hearing.views.get(board.id)
     report = None if view is None else view.groups.get(rollout.group)
@@ -152,7 +152,8 @@ def _verdict(rollout: RolloutRecord, board: Board, plan: Plan, hearing: Hearing,
             return ""
         if report.state is DeploymentState.FAILED and view.generation >= rollout.generation:
             return report.reason or "failed"
-    silence = min(hearing.listening if view is None else view.age, age)
+    grace = min(hearing.listening, hearing.known.get(rollout.id, 0.0))
+    silence = grace if view is None else min(view.age, grace)
     if silence > SILENT_AFTER and rollout.group in plan.for_board(board.id).groups:
-        return f"silent for {silence:.0f} s" if view is not None else "never heard from"
+        return f"silent for {view.age:.0f} s" if view is not None else "never heard from"
     return None

@@ -60,6 +60,7 @@ from boardwright.server.rollout_watch import RolloutWatch
 from boardwright.server.room import Room
 from boardwright.server.routes import ApiParts, api
 from boardwright.server.scrubber import Checker, Scrubber
+from boardwright.server.silence import SilenceWatch
 from boardwright.server.standing import ServerStanding
 from boardwright.server.version_blobs import VersionBlobs
 from boardwright.state.active import ActiveRole
@@ -137,7 +138,10 @@ class Server:
             self._alarms,
             lambda: self._room.short,
         )
-        self._watch = RolloutWatch(self._mirror, self._board_reports, lambda: self._active_since)
+        self._watch = RolloutWatch(self._mirror, self._board_reports, lambda: self._active_since, time.monotonic)
+        self._silence = SilenceWatch(
+            self._mirror, self._board_reports, self._alarms, self._listening_for, lambda: self._standing.is_active
+        )
         self._held = HeldVersions(self._kv, self._role.commit, self._mirror, self._board_reports)
         self._executor = Executor(
             kv=self._kv,
@@ -299,6 +303,7 @@ class Server:
         if self._settings.scrub_period:
             self._start_thread("scrubber", lambda: self._scrubber.run(stop))
         self._start_thread("checker", lambda: self._checker.run(stop))
+        self._start_thread("silence", lambda: self._silence.run(stop))
         self._start_thread("courier", lambda: courier.run(stop))
         self._start_thread("registration", lambda: keep_registered(self._kv, record, stop))
 
@@ -323,6 +328,10 @@ class Server:
     def _other_active(self) -> str | None:
         active = self._standing.active()
         return None if active is None or active.id == self._settings.id else active.id
+
+    def _listening_for(self) -> float:
+        """Seconds in which this server would have heard what boards say."""
+        return time.monotonic() - self._active_since
 
     def _look_for_work(self) -> None:
         if self._replicator is not None:

@@ -33,7 +33,7 @@ class Bench:
     def __init__(self, folder: Path, inventory: Path | None = None) -> None:
         self.kv = MemoryKV()
         self.mirror = Mirror(folder / "mirror.json")
-        self.now, self.contested = 100.0, False
+        self.now, self.active_since, self.contested = 100.0, 100.0, False
         self.board_reports = BoardReports(lambda: self.now, contested=lambda _board: self.contested)
         self.epoch = 1
         self.fault: Exception | None = None
@@ -45,7 +45,7 @@ class Bench:
             epoch=lambda: self.epoch,
             mirror=self.mirror,
             board_reports=self.board_reports,
-            watch=RolloutWatch(self.mirror, self.board_reports, time.monotonic),
+            watch=RolloutWatch(self.mirror, self.board_reports, lambda: self.active_since, lambda: self.now),
             held=HeldVersions(self.kv, self.commit, self.mirror, self.board_reports),
             listed=Listed(inventory),
         )

@@ -221,5 +221,7 @@ class TestRetry:
         bench.now += LATE_WINDOW
         bench.says(confirmed("2"), retry=1)
         assert bench.round().rollouts["r1"].outcome == "done"
-        found: tuple[RolloutStatus, ...] = RolloutWatch(bench.mirror, bench.board_reports, time.monotonic).statuses()
+        found: tuple[RolloutStatus, ...] = RolloutWatch(
+            bench.mirror, bench.board_reports, lambda: 0.0, lambda: bench.now
+        ).statuses()
         assert [(one.state, one.failed) for one in found] == [("done", 0)]

@@ -6,11 +6,11 @@ from boardwright.model.api import RolloutStatus
 from boardwright.model.inventory import Board
 from boardwright.model.plan import Plan
 from boardwright.model.policy import parse_selector
-from boardwright.model.report import DeploymentState, GroupReport
+from boardwright.model.report import SILENT_AFTER, DeploymentState, GroupReport
 from boardwright.model.software import Target
 from boardwright.server.board_reports import BoardView
 from boardwright.server.mirror import MirrorState
-from boardwright.server.rollouts import SILENT_AFTER, Hearing, ordered, statuses
+from boardwright.server.rollouts import Hearing, ordered, statuses
 from boardwright.state.records import RolloutRecord
 from tests.unit.server.builders import Version, board, confirmed, failed
 
@@ -45,7 +45,11 @@ def computed(
     age: float = 5.0,
     listening: float = 5.0,
 ) -> RolloutStatus:
-    found = statuses([*later, record], known or state(Version()), Hearing(views, listening), age)
+    found = statuses(
+        [*later, record],
+        known or state(Version()),
+        Hearing(views, listening, dict.fromkeys((one.id for one in (*later, record)), age)),
+    )
     return next(one for other, one in found if other is record)
 
 
@@ -83,12 +87,13 @@ def test_a_failure_of_an_older_plan_does_not_count() -> None:
 def test_silence_counts_as_failure_and_speaking_again_mends_it() -> None:
     moving = GroupReport(version="0", wanted="1", state=DeploymentState.DOWNLOADING)
     views = all_views(moving, confirmed("1"), confirmed("1"), age=SILENT_AFTER + 1)
-    silent = computed(rollout(), views, age=SILENT_AFTER + 1)
+    silent = computed(rollout(), views, age=SILENT_AFTER + 1, listening=SILENT_AFTER + 1)
     assert silent.state == "failed"
     assert silent.reasons == {"c1s3": "silent for 31 s"}
-    assert computed(rollout(), views, age=3.0).state == "running"
+    assert computed(rollout(), views, age=3.0, listening=100.0).state == "running"
+    assert computed(rollout(), views, age=100.0, listening=3.0).state == "running"
     views["c1s3"] = view(BOARDS[0], moving)
-    assert computed(rollout(), views, age=100.0).state == "running"
+    assert computed(rollout(), views, age=100.0, listening=100.0).state == "running"
 
 
 def test_a_board_that_was_never_heard_fails_only_when_this_server_would_have_heard_it() -> None:
