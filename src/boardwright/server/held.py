@@ -4,7 +4,7 @@ Rules:
 
 * A board that says it will not try the wanted version again (``GroupReport.held``) is believed if it knows the current
   plan, that plan names this very manifest for it, and it has heard of every retry: a late report cannot hold anew
-  what the operator has let go.
+  what the operator has let go. While two computers speak as the board, neither is believed.
 * A record whose manifest the plan no longer names for the board, or that the board runs all the same, is removed.
 * `PER_ROUND` records a round, so that a version that is bad on ten thousand boards does not keep the engine and the
   local copies from anything else; only the first `LOGS_KEPT` records keep the output, for they all say the same.
@@ -43,16 +43,24 @@ Commit = Callable[[Transaction], int]
 class HeldVersions:
     """Records what boards hold, and lets it go; `commit` is fenced by the lease."""
 
-    def __init__(self, kv: KV, commit: Commit, mirror: Mirror, board_reports: BoardReports) -> None:
+    def __init__(
+        self,
+        kv: KV,
+        commit: Commit,
+        mirror: Mirror,
+        board_reports: BoardReports,
+        contested: Callable[[str], bool] = lambda board: False,
+    ) -> None:
         self._kv = kv
         self._commit = commit
         self._mirror = mirror
         self._board_reports = board_reports
+        self._contested = contested
 
     def write(self) -> None:
         """Record what boards say that they hold and remove what is over, `PER_ROUND` changes at most."""
         state, views = self._mirror.state, self._board_reports.views()
-        changes = list(islice((*_over(state, views), *_news(state, views)), PER_ROUND))
+        changes = list(islice((*_over(state, views), *_news(state, views, self._contested)), PER_ROUND))
         for start in range(0, len(changes), PER_COMMIT):
             self._write(dict(changes[start : start + PER_COMMIT]), state)
 
@@ -124,7 +132,9 @@ def _over(state: MirrorState, views: Mapping[str, BoardView]) -> Iterator[tuple[
             yield f"{HELD}{key}", None
 
 
-def _news(state: MirrorState, views: Mapping[str, BoardView]) -> Iterator[tuple[str, HeldRecord]]:
+def _news(
+    state: MirrorState, views: Mapping[str, BoardView], contested: Callable[[str], bool]
+) -> Iterator[tuple[str, HeldRecord]]:
     """What boards hold that is not recorded."""
     logs = sum(1 for record in state.held.values() if record.log)
     for board, view in views.items():
@@ -134,7 +144,9 @@ def _news(state: MirrorState, views: Mapping[str, BoardView]) -> Iterator[tuple[
             if not report.held or report.state is not DeploymentState.FAILED:
                 continue
             target = state.plan.for_board(board).groups.get(group)
-            if target is not None and target.manifest == report.held and state.held_of(board, group, target) is None:
+            if target is None or target.manifest != report.held or contested(board):
+                continue
+            if state.held_of(board, group, target) is None:
                 log = report.log[-MAX_HELD_LOG:] if logs < LOGS_KEPT else ""
                 logs += bool(log)
                 yield (

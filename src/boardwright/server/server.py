@@ -142,7 +142,9 @@ class Server:
         self._silence = SilenceWatch(
             self._mirror, self._board_reports, self._alarms, self._listening_for, lambda: self._standing.is_active
         )
-        self._held = HeldVersions(self._kv, self._role.commit, self._mirror, self._board_reports)
+        self._held = HeldVersions(
+            self._kv, self._role.commit, self._mirror, self._board_reports, self._claims.contested
+        )
         self._executor = Executor(
             kv=self._kv,
             commit=self._role.commit,

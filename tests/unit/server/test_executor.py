@@ -46,7 +46,7 @@ class Bench:
             mirror=self.mirror,
             board_reports=self.board_reports,
             watch=RolloutWatch(self.mirror, self.board_reports, lambda: self.active_since, lambda: self.now),
-            held=HeldVersions(self.kv, self.commit, self.mirror, self.board_reports),
+            held=HeldVersions(self.kv, self.commit, self.mirror, self.board_reports, lambda _board: self.contested),
             listed=Listed(inventory),
         )
 

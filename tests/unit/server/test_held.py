@@ -102,6 +102,13 @@ class TestABoardThatRolledBack:
         bench.says(bad(ONE))
         assert bench.records() == {}
 
+    def test_is_not_believed_while_two_computers_speak_as_it(self, bench: Held) -> None:
+        bench.contested = True
+        bench.says(bad())
+        assert bench.records() == {}
+        bench.contested = False
+        assert set(bench.records()) == {"c1s3/platform"}
+
     def test_a_failure_that_is_tried_again_by_itself_is_not_held(self, bench: Held) -> None:
         bench.says(failed("2"))
         assert bench.records() == {}
