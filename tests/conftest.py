@@ -11,6 +11,8 @@ from collections.abc import Generator, Iterator
 import pytest
 import structlog
 
+pytest.register_assert_rewrite("tests.faults.checks")  # before anybody imports it
+
 _NO_SKIP = os.environ.get("BOARDWRIGHT_NO_SKIP") == "1"
 _NEEDS = re.compile(r"\b(root|multicast)\b", re.IGNORECASE)
 

@@ -25,22 +25,22 @@ from boardwright.agent.health import check_health
 from boardwright.agent.installers.base import DiskError, Factory, Installer, InstallError, Place, VetoError
 from boardwright.agent.installers.programs import program_variables
 from boardwright.agent.installers.registry import BUILT_IN, make_installer
+from boardwright.agent.manifests import Manifests, sentence
 from boardwright.agent.memory import give_back
 from boardwright.agent.order import Release
 from boardwright.agent.room import check_room
 from boardwright.agent.versions import Installed, Version, Versions
 from boardwright.agent.worker import Worker
-from boardwright.errors import BoardwrightError, FailedError, MalformedError, UnreachableError
+from boardwright.errors import BoardwrightError, FailedError, MalformedError
 from boardwright.model.inventory import Board
-from boardwright.model.software import Manifest, Target, decode_manifest, variant_fits
-from boardwright.net.agent_client import AgentClient, BusyError
-from boardwright.transfer.durable import sync_file_system, write_durably
+from boardwright.model.software import Manifest, Target, variant_fits
+from boardwright.net.agent_client import AgentClient
+from boardwright.transfer.durable import sync_file_system
 from boardwright.transfer.fetch import FetchLimits, fetch
 from boardwright.transfer.store import BlobStore
 from boardwright.transfer.tree import build_tree, needed_blobs, reusable
 
 Post = Callable[[str, Event], None]
-BUSY_ROUNDS = 300  # seconds and more that full servers are asked again for a manifest, as long as for the files
 PROBE_DEFAULT = 10.0  # seconds; without a health check there is nothing to wait for
 
 _log = log.get("agent.deployer")
@@ -62,8 +62,7 @@ class Deployer:
     ) -> None:
         self._board = board
         self._root = root
-        self._manifests = state_dir / "manifests"
-        self._manifests.mkdir(parents=True, exist_ok=True)
+        self._manifests = Manifests(state_dir / "manifests", client)
         self._store = BlobStore(state_dir / "store")
         self._limits = limits
         self._client = client
@@ -93,7 +92,7 @@ class Deployer:
         try:
             installed = self._installer_of(current, threading.Event()).running()
         except BoardwrightError as error:
-            _log.warning("what runs could not be asked", group=group, error=_sentence(error))
+            _log.warning("what runs could not be asked", group=group, error=sentence(error))
             installed = current
         return self._remember(installed).target if installed else None
 
@@ -167,16 +166,16 @@ class Deployer:
             if not download.stop.is_set():
                 self._fetch_and_stage(download, others)
         except MalformedError as error:
-            self._answer(download.stop, target, d.StageFailed(target.manifest, _sentence(error)))
+            self._answer(download.stop, target, d.StageFailed(target.manifest, sentence(error)))
         except (BoardwrightError, OSError) as error:
-            self._answer(download.stop, target, d.DownloadFailed(target.manifest, _sentence(error)))
+            self._answer(download.stop, target, d.DownloadFailed(target.manifest, sentence(error)))
         finally:
             download.sources.close()
             give_back()
 
     def _fetch_and_stage(self, download: Download, others: tuple[Target, ...]) -> None:
         target, stop = download.target, download.stop
-        data, manifest = self._manifest(download)
+        data, manifest = self._manifests.bring(download)
         _check(manifest, target, self._board)
         self._note(target.manifest, manifest)
         try:
@@ -225,34 +224,6 @@ class Deployer:
         else:
             self._answer(stop, target, d.StageSucceeded(target.manifest))
 
-    def _manifest(self, download: Download) -> tuple[bytes, Manifest]:
-        """The manifest from the disk, or from the first source that has it."""
-        path = self._manifests / download.target.manifest
-        try:
-            data = path.read_bytes()
-            return data, decode_manifest(data)
-        except (OSError, MalformedError):
-            pass  # not there, or broken by a full disk: fetched again
-        for _ in range(BUSY_ROUNDS):
-            problems: list[BoardwrightError] = []
-            for url in download.urls:
-                try:
-                    data = self._client.manifest(url, download.target.manifest)
-                except BoardwrightError as error:
-                    problems.append(error)
-                    if isinstance(error, UnreachableError):
-                        download.silent(url, _sentence(error))
-                    elif isinstance(error, MalformedError):
-                        download.wrong_manifest(url)
-                    continue
-                manifest = decode_manifest(data)
-                write_durably(path, data)
-                return data, manifest
-            if not any(isinstance(error, BusyError) for error in problems) or download.stop.wait(1.0):
-                break
-        reasons = "; ".join(_sentence(error) for error in problems)
-        raise FailedError(f"nobody sent the manifest of {download.target.version}: {reasons}")
-
     def _activate(self, action: d.Activate, stop: threading.Event) -> None:
         target = action.target
         try:
@@ -263,7 +234,7 @@ class Deployer:
         except (BoardwrightError, OSError) as error:
             bad = not isinstance(error, DiskError | OSError)
             self._answer(
-                stop, target, d.ActivationFailed(target.manifest, _sentence(error), getattr(error, "log", ""), bad=bad)
+                stop, target, d.ActivationFailed(target.manifest, sentence(error), getattr(error, "log", ""), bad=bad)
             )
         else:
             health = installed.manifest.health
@@ -274,7 +245,7 @@ class Deployer:
         try:
             installed = self._need(target)
         except BoardwrightError as error:
-            self._answer(stop, target, d.Unhealthy(target.manifest, _sentence(error)))
+            self._answer(stop, target, d.Unhealthy(target.manifest, sentence(error)))
             return
         own = program_variables(self._place(target.group, stop), installed, "") | {"BOARDWRIGHT_STEP": "health"}
         health = check_health(installed.manifest.health, installed.path, environment(self._environ, own), stop)
@@ -284,7 +255,7 @@ class Deployer:
         try:
             self._installer_of(installed, stop).confirm(installed)
         except (BoardwrightError, OSError) as error:
-            self._answer(stop, target, d.Unhealthy(target.manifest, _sentence(error), getattr(error, "log", "")))
+            self._answer(stop, target, d.Unhealthy(target.manifest, sentence(error), getattr(error, "log", "")))
         else:
             self._answer(stop, target, d.Healthy(target.manifest))
 
@@ -301,7 +272,7 @@ class Deployer:
                 self._versions(target.group).use(None)
         except (BoardwrightError, OSError) as error:
             disk = isinstance(error, DiskError | OSError)
-            self._answer(stop, target, d.RollBackFailed(target.manifest, _sentence(error), disk=disk))
+            self._answer(stop, target, d.RollBackFailed(target.manifest, sentence(error), disk=disk))
         else:
             self._answer(stop, target, d.RolledBack(target.manifest))
 
@@ -317,7 +288,7 @@ class Deployer:
                 self._versions(group).collect(tuple(target for target in kept if target is not None))
         except OSError as error:
             # The version runs and stays; what could not be removed is removed by the next confirm.
-            _log.warning("old versions could not be removed", group=group, error=_sentence(error))
+            _log.warning("old versions could not be removed", group=group, error=sentence(error))
 
     def _discard(self, target: Target) -> None:
         if self._coming.get(target.group) == target:
@@ -326,23 +297,18 @@ class Deployer:
             with self._disk:
                 self._versions(target.group).discard(target)
         except OSError as error:
-            _log.warning("a version could not be removed", group=target.group, error=_sentence(error))
+            _log.warning("a version could not be removed", group=target.group, error=sentence(error))
 
     def _collect(self, others: tuple[Target, ...]) -> None:
         """Drop every blob and manifest that none of `others` needs."""
         kept: set[str] = set()
         for target in others:
-            try:
-                manifest = decode_manifest((self._manifests / target.manifest).read_bytes())
-            except (OSError, MalformedError):
-                continue
-            kept.update(blob.sha256 for blob in manifest.blobs)
+            known = self._manifests.read(target.manifest)
+            if known is not None:
+                kept.update(blob.sha256 for blob in known[1].blobs)
         for sha256 in (self._store.digests() | self._store.partial_digests()) - kept:
             self._store.remove(sha256)
-        names = {target.manifest for target in others}
-        for path in self._manifests.iterdir():
-            if path.name not in names:
-                path.unlink(missing_ok=True)
+        self._manifests.keep_only({target.manifest for target in others})
 
     def _need(self, target: Target) -> Installed:
         installed = self._find(target)
@@ -390,12 +356,6 @@ def _check(manifest: Manifest, target: Target, board: Board) -> None:
         raise MalformedError(
             f"{manifest.group} {manifest.version} is for board types {manifest.variant}, this board is {board.type!r}"
         )
-
-
-def _sentence(error: BaseException) -> str:
-    if isinstance(error, OSError):
-        return f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
-    return str(error)
 
 
 def _unheard(group: str, event: Event) -> None:

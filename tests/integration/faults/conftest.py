@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("tests.faults.checks")
 _MEMORY = Path("/dev/shm")
 _visited: Counter[str] = Counter()
 
