@@ -33,6 +33,7 @@ from boardwright.protocol.offerer import Catalogued, ServerFacts, answer
 from boardwright.transfer import fetch, partial, store, tree, work
 from boardwright.transfer.fetch import FetchLimits
 from boardwright.transfer.sources import FetchSource, SourceError
+from tests.faults import partition
 from tests.faults.versions import GROUP, PIECE, Made
 
 BOARD = Board("c1s3", Location("1", "3"), "lc", (GROUP,))
@@ -96,6 +97,7 @@ class Life:
 
     def __init__(self, directory: Path, server: Server, boot: str, *, sick: frozenset[str] = frozenset()) -> None:
         self.root, self.state_dir = directory / "root", directory / "state"
+        self.partition = directory / partition.PARTITION
         self.now = 100.0
         self.hooks: list[str] = []  # step and version
         self.saved: list[bytes] = []
@@ -197,8 +199,9 @@ class Life:
 
     def program(self, argv: list[str], *, env: dict[str, str], **_: object) -> CommandResult:
         del argv
-        self.hooks.append(f"{env['BOARDWRIGHT_STEP']} {env['BOARDWRIGHT_VERSION']}")
-        return CommandResult("", "")
+        if env["BOARDWRIGHT_STEP"] != "running":  # asked at every start
+            self.hooks.append(f"{env['BOARDWRIGHT_STEP']} {env['BOARDWRIGHT_VERSION']}")
+        return CommandResult("", partition.run(self.partition, env))
 
     def probe(self, spec: object, path: Path, env: dict[str, str], stop: threading.Event) -> Health:
         del spec, stop

@@ -7,6 +7,7 @@ import msgspec
 from boardwright.agent.ledger import Record
 from boardwright.model.software import digest_of
 from tests.faults.board import in_place
+from tests.faults.partition import PARTITION
 from tests.faults.versions import GROUP, Made, tree_at
 
 
@@ -60,7 +61,7 @@ def check_clean(directory: Path, kept: tuple[Made, ...]) -> None:
     assert left == {"boot"}, f"left in the store: {sorted(left)[:5]}"
     assert _names(directory / "state" / "manifests") == set()
     assert _names(directory / "state") == {"ledger.json", "manifests", "store"}
-    assert _names(directory) <= {"root", "state"}
+    assert _names(directory) <= {"root", "state", PARTITION}
 
 
 def check_record(directory: Path, generation: int) -> None:

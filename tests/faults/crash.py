@@ -262,11 +262,16 @@ class Crashes:
         self.base, self.steps, self.subsets = base, steps, subsets
         self._random = random.Random(seed)
         self._durable = list(_durable_from(steps))
-        self.points = len(steps) + 1
+        self.since = 0  # the first point
+
+    @property
+    def points(self) -> int:
+        """How many moments there are."""
+        return len(self.steps) + 1 - self.since
 
     def __iter__(self) -> Iterator[Crash]:
         seen: set[tuple[bool, int]] = set()
-        for point in range(self.points):
+        for point in range(self.since, len(self.steps) + 1):
             for kind, power, choose in self._kinds(point):
                 image = self._left(point, choose)
                 key = (power, image.key())

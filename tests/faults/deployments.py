@@ -12,11 +12,14 @@ from pathlib import Path
 from boardwright.model.report import DeploymentState
 from tests.faults.board import Life, Server
 from tests.faults.disk import Disk
+from tests.faults.partition import flashed
 from tests.faults.versions import Made, version
 
 V1, V2, SICK, V4 = version("1"), version("2"), version("3"), version("4")
-ALL_VERSIONS = (V1, V2, SICK, V4)
-SICKNESS = frozenset({SICK.version})
+F1, F2, FLASH_SICK = flashed("11"), flashed("12"), flashed("13")
+A1, A2 = flashed("21", asked=True), flashed("22", asked=True)
+ALL_VERSIONS = (V1, V2, SICK, V4, F1, F2, FLASH_SICK, A1, A2)
+SICKNESS = frozenset({SICK.version, FLASH_SICK.version})
 BOOT = "boot-1"
 
 
@@ -32,12 +35,17 @@ class Scenario:
 
     @property
     def old(self) -> Made | None:
-        healthy = [made for made in self.before if made is not SICK]
+        healthy = [made for made in self.before if made.version not in SICKNESS]
         return healthy[-1] if healthy else None
 
     @property
     def wanted(self) -> Made | None:
-        return self.old if self.deployed is SICK else self.deployed
+        return self.old if self.deployed.version in SICKNESS else self.deployed
+
+    @property
+    def ends(self) -> DeploymentState:
+        """What is reported in the end."""
+        return DeploymentState.FAILED if self.deployed.version in SICKNESS else DeploymentState.CONFIRMED
 
     @property
     def allowed(self) -> tuple[Made | None, ...]:
@@ -54,6 +62,15 @@ SCENARIOS = (
     Scenario("update that drops an old version", (V1, V2), V4, kept=(V2, V4)),
     Scenario("back to the version before", (V1, V2), V1, kept=(V1, V2)),
     Scenario("interrupted download", (V1,), V2, dies_after=2, kept=(V1, V2)),
+)
+
+# With the installer `command`: what they write lies outside, where no rename makes it whole.
+PARTITIONS = (
+    Scenario("partition, first install", (), F1, kept=(F1,)),
+    Scenario("partition, first install of a sick version", (), FLASH_SICK),
+    Scenario("partition, update", (F1,), F2, kept=(F1, F2)),
+    Scenario("partition, rollback", (F1,), FLASH_SICK, kept=(F1,)),
+    Scenario("partition that is asked, update", (A1,), A2, kept=(A1, A2)),
 )
 
 
@@ -106,8 +123,7 @@ def record(scenario: Scenario, directory: Path) -> Recorded:
         state = life.follow()
         life.run(1.0)
     disk.check()
-    expected = DeploymentState.FAILED if scenario.deployed is SICK else DeploymentState.CONFIRMED
-    assert state is expected
+    assert state is scenario.ends
     return Recorded(scenario, disk, saved)
 
 
