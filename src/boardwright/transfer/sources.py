@@ -4,7 +4,9 @@ Rules:
 
 * Everybody who fetches uses the **same** best source: nearness matters, so work is not spread over tiers.
 * A source that fails is left with its reason, put to the end of the ranking and not asked again before its back-off
-  is over; one that sent wrong bytes or lacks the blob is not asked again at all.
+  is over; one that sent wrong bytes or lacks the blob is not asked again at all. After ``RETURN`` seconds it has its
+  rank again, twice as long after every further failure: a long download does not stay in a farther tier because the
+  nearer server was restarted, and one that hangs again and again costs less and less.
 * A full server (429, 503) is left for as long as it says and keeps its rank: load is over sooner than a long download,
   and nearness is not. Being sent away again and again counts as one failover.
 * Sources may join at any time; hearing a source again ends its back-off, for it lives.
@@ -22,6 +24,8 @@ from boardwright.errors import BoardwrightError
 
 FIRST_BACKOFF = 0.5  # seconds; a restarted server is back within about a second
 MAX_BACKOFF = 8.0
+RETURN = 30.0  # seconds; coming back to a server that still hangs costs two, so a fifteenth of the time at most
+MAX_RETURN = 600.0
 MAX_SOURCES = 256  # a cluster's servers and a chassis' relays; more are ignored
 
 
@@ -81,8 +85,11 @@ class LeftSource(msgspec.Struct, frozen=True):
 
 
 class _Ranked:
-    def __init__(self, source: FetchSource) -> None:
+    def __init__(self, source: FetchSource, rank: int) -> None:
         self.source = source
+        self.rank = rank
+        self.last_until = 0.0  # until then it comes after those that did not fail
+        self.falls = 0  # failures, ever: `failures` are those since it last worked
         self.ready_at: float | None = 0.0  # None: never again
         self.failures = 0
         self.left: LeftSource | None = None
@@ -109,14 +116,14 @@ class SourceList:
                     return False
             if len(self._ranked) >= MAX_SOURCES:
                 return False
-            self._ranked.append(_Ranked(source))
+            self._ranked.append(_Ranked(source, len(self._ranked)))
             return True
 
     def current(self) -> FetchSource | None:
         """The best source that may be asked now, None if all are left."""
         now = self._clock()
         with self._lock:
-            for entry in self._ranked:
+            for entry in self._order(now):
                 if entry.ready_at is not None and entry.ready_at <= now:
                     return entry.source
         return None
@@ -137,8 +144,8 @@ class SourceList:
                 entry.ready_at = now + min(FIRST_BACKOFF * 2**entry.failures, MAX_BACKOFF)
                 entry.failures += 1
             if not error.busy:
-                self._ranked.remove(entry)
-                self._ranked.append(entry)
+                entry.last_until = now + min(RETURN * 2.0 ** min(entry.falls, 8), MAX_RETURN)
+                entry.falls += 1
             known, entry.was_busy = entry.was_busy, error.busy or entry.was_busy
             return not (error.busy and known)
 
@@ -175,7 +182,13 @@ class SourceList:
     def ids(self) -> tuple[str, ...]:
         """The ranking as it is now."""
         with self._lock:
-            return tuple(entry.source.id for entry in self._ranked)
+            return tuple(entry.source.id for entry in self._order(self._clock()))
+
+    def _order(self, now: float) -> list[_Ranked]:
+        """By rank; those that failed lately after the others, the one that failed first before."""
+        return sorted(
+            self._ranked, key=lambda one: (one.last_until > now, one.last_until if one.last_until > now else one.rank)
+        )
 
     def close(self) -> None:
         """Close every source's connections."""

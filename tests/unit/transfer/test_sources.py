@@ -1,6 +1,6 @@
 """The ranking of sources: everybody uses the best, failing ones go to the end."""
 
-from boardwright.transfer.sources import FIRST_BACKOFF, MAX_SOURCES, SourceError, SourceList
+from boardwright.transfer.sources import FIRST_BACKOFF, MAX_SOURCES, RETURN, SourceError, SourceList
 from tests.unit.transfer.blobs import Clock, MemorySource
 
 
@@ -120,3 +120,29 @@ def test_whether_somebody_else_could_be_asked() -> None:
     assert not sources.others(one)
     clock.sleep(5.0)
     assert sources.others(one)
+
+
+def test_a_source_that_failed_has_its_rank_again_after_a_while_and_later_each_time() -> None:
+    clock = Clock()
+    near, far = MemorySource("near"), MemorySource("far")
+    sources = SourceList([near, far], clock=clock)
+    sources.leave(near, SourceError("was restarted"))
+    clock.sleep(RETURN - 1.0)
+    assert sources.current() is far
+    clock.sleep(1.0)
+    assert sources.current() is near
+    sources.worked(near)
+    sources.leave(near, SourceError("hangs again"))
+    clock.sleep(RETURN)
+    assert sources.current() is far
+    clock.sleep(RETURN)
+    assert sources.current() is near
+
+
+def test_a_liar_does_not_come_back() -> None:
+    clock = Clock()
+    liar, far = MemorySource("liar"), MemorySource("far")
+    sources = SourceList([liar, far], clock=clock)
+    sources.leave(liar, SourceError("sent wrong bytes", wait=None))
+    clock.sleep(100 * RETURN)
+    assert sources.current() is far
