@@ -72,7 +72,8 @@ class Manifests:
 
 
 def sentence(error: BaseException) -> str:
-    """An error in one sentence; of the system's errors the words without the number."""
+    """An error in one sentence, with what to do; of the system's errors the words without the number."""
     if isinstance(error, OSError):
         return f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
-    return str(error)
+    hint = getattr(error, "hint", None)
+    return f"{error}; {hint}" if hint else str(error)
