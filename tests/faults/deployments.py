@@ -95,16 +95,25 @@ def prepare(scenario: Scenario, directory: Path) -> None:
 
 @dataclass
 class Recorded:
-    """`saved` are the ledgers that were written, with the number of steps after which each was promised."""
+    """`saved` are the ledgers that were written, with the number of steps after which each was promised.
+
+    `boot` names the start of the machine that was recorded.
+    """
 
     scenario: Scenario
     disk: Disk
     saved: list[tuple[int, bytes]]
+    boot: str = BOOT
 
 
 def record(scenario: Scenario, directory: Path) -> Recorded:
     """Carry `scenario` out with every step on record."""
     prepare(scenario, directory)
+    return carry_out(scenario, directory, BOOT)
+
+
+def carry_out(scenario: Scenario, directory: Path, boot: str) -> Recorded:
+    """What an agent does, started at `boot` on the disk at `directory`, until the deployment is over."""
     disk = Disk(directory)
     saved: list[tuple[int, bytes]] = []
     ledger = directory / "state" / "ledger.json"
@@ -113,7 +122,7 @@ def record(scenario: Scenario, directory: Path) -> Recorded:
     server = server_of(scenario)
     server.dies_after = scenario.dies_after
     with disk.installed():
-        life = Life(directory, server, BOOT, sick=SICKNESS)
+        life = Life(directory, server, boot, sick=SICKNESS)
         life.on_saved = lambda: saved.append((len(disk.steps), life.saved[-1]))
         if life.saved:
             saved.append((len(disk.steps), life.saved[-1]))
@@ -124,7 +133,7 @@ def record(scenario: Scenario, directory: Path) -> Recorded:
         life.run(1.0)
     disk.check()
     assert state is scenario.ends
-    return Recorded(scenario, disk, saved)
+    return Recorded(scenario, disk, saved, boot)
 
 
 def emptied(directory: Path, make: Callable[[Path], None]) -> Path:

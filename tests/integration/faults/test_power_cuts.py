@@ -15,11 +15,22 @@ from boardwright.agent.installers.command import UNSETTLED
 from tests.faults.board import Life, use_small_pieces
 from tests.faults.checks import check_clean, check_ledger, check_record, check_state
 from tests.faults.crash import Crash, Crashes
-from tests.faults.deployments import BOOT, PARTITIONS, SCENARIOS, SICKNESS, Recorded, Scenario, record, server_of
+from tests.faults.deployments import (
+    BOOT,
+    PARTITIONS,
+    SCENARIOS,
+    SICKNESS,
+    Recorded,
+    Scenario,
+    carry_out,
+    record,
+    server_of,
+)
 from tests.faults.partition import check_partition
 from tests.faults.versions import GROUP
 
 SOAK_SUBSETS = int(os.environ.get("BOARDWRIGHT_SOAK_SUBSETS", "20"))
+TWICE = [one for one in (*SCENARIOS, *PARTITIONS) if one.name in ("update", "rollback", "partition, rollback")]
 DARK = 3.0  # virtual seconds that a board is left alone, with no server in sight
 
 
@@ -52,6 +63,48 @@ def test_a_partition_whose_ledger_was_lost_with_the_power_is_never_taken_for_wha
 ) -> None:
     update = next(one for one in PARTITIONS if one.name == "partition, update")
     cut_everywhere(update, fast_disk, points, subsets=0, check=survive_without_ledger)
+
+
+@pytest.mark.parametrize("scenario", TWICE, ids=lambda scenario: scenario.name)
+def test_after_a_second_cut_while_the_board_recovers_from_the_first(
+    scenario: Scenario, fast_disk: Path, points: Counter[str]
+) -> None:
+    cut_twice(scenario, fast_disk, points, random.Random(5), first=8, second=40)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("scenario", [*SCENARIOS, *PARTITIONS], ids=lambda scenario: scenario.name)
+def test_after_a_second_cut_anywhere_while_the_board_recovers_from_many_first_ones(
+    scenario: Scenario, fast_disk: Path, points: Counter[str]
+) -> None:
+    seed = random.SystemRandom().randrange(10**6)
+    print(f"soak: seed {seed}")  # noqa: T201
+    cut_twice(scenario, fast_disk, points, random.Random(seed), first=SOAK_SUBSETS, second=0)
+
+
+def cut_twice(
+    scenario: Scenario, fast_disk: Path, points: Counter[str], chance: random.Random, *, first: int, second: int
+) -> None:
+    """From `first` states of power cuts on, cut the recovery in `second` states (0: in all)."""
+    recorded = record(scenario, fast_disk / "board")
+    cuts = [crash for crash in Crashes(recorded.disk.base, recorded.disk.steps, subsets=1) if crash.power]
+    for crash in chance.sample(cuts, first):
+        board = fast_disk / "recovering"
+        crash.image.write(board)
+        recovery = carry_out(scenario, board, "boot-2")
+        again = list(Crashes(recovery.disk.base, recovery.disk.steps, subsets=int(not second)))
+        for cut in chance.sample(again, min(second or len(again), len(again))):
+            directory = fast_disk / "crashed"
+            cut.image.write(directory)
+            try:
+                survive(recovery, cut, directory)
+            except AssertionError as error:
+                where = f"{crash.kind} after step {crash.point}, then {cut.kind} after step {cut.point} of the recovery"
+                raise AssertionError(f"{where}: {error}") from error
+            shutil.rmtree(directory)
+            points["states after a second cut"] += 1
+        shutil.rmtree(board)
 
 
 def cut_everywhere(
@@ -91,7 +144,7 @@ def survive(recorded: Recorded, crash: Crash, directory: Path) -> None:
 
     server = server_of(scenario)
     server.up = False
-    life = Life(directory, server, "boot-2" if crash.power else BOOT, sick=SICKNESS)
+    life = Life(directory, server, f"{recorded.boot}-next" if crash.power else recorded.boot, sick=SICKNESS)
     life.run(DARK)
     alone = check_state(directory, scenario.allowed, scenario.before)
     if scenario in PARTITIONS:
