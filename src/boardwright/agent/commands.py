@@ -30,6 +30,7 @@ import msgspec
 from boardwright.model.software import check_path
 
 TAIL = 8 * 1024
+_BROKEN = 512  # bytes of a first line without its beginning that may go; of a longer one the rest tells something
 KEPT_VARIABLES = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "TMPDIR", "TZ", "USER")
 RUN = "BOARDWRIGHT_RUN"  # names one run of one program; what it starts carries it on
 _LOOK = 0.25  # seconds between looks at `stop` while a program runs
@@ -243,4 +244,7 @@ class _Tail:
         self._pipe.close()
 
     def text(self) -> str:
-        return plain(self._kept.decode(errors="replace"))
+        kept = self._kept
+        if self._taken > len(kept):  # cut, perhaps in an escape sequence
+            kept = kept[kept.find(b"\n", 0, _BROKEN) + 1 :]
+        return plain(kept.decode(errors="replace"))

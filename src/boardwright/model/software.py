@@ -38,6 +38,7 @@ MAX_MANIFEST_BYTES = 64 * 1024 * 1024  # as many entries of ~200 bytes; a board 
 MAX_FILE_BYTES = 256 * 1024**3  # of all files together; what a board's disk could hold
 MAX_VALUES = 8 * MAX_ENTRIES  # commas and braces: a file has six fields, and names may hold some
 MAX_DEPTH = 128  # directories above a file; the deepest trees of build tools have some 40
+MAX_PART = 255  # bytes between two slashes; what Linux file systems take (NAME_MAX)
 MAX_NAME = 128
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,127}")
 _HEX = re.compile(r"[0-9a-f]{64}")
@@ -266,8 +267,10 @@ def check_path(path: str) -> None:
     parts = path.split("/")
     if not path or path.startswith("/") or "\0" in path or len(path.encode(errors="replace")) > 4096:
         raise MalformedError(f"path {path[:200]!r} is not a relative path of at most 4096 bytes")
-    if any(part in ("", ".", "..") or len(part.encode(errors="replace")) > 255 for part in parts):
+    if any(part in ("", ".", "..") for part in parts):
         raise MalformedError(f"path {path[:200]!r} is not normalised or leaves its tree")
+    if any(len(part.encode(errors="replace")) > MAX_PART for part in parts):
+        raise MalformedError(f"path {path[:200]!r} has a name of more than {MAX_PART} bytes")
     if len(parts) > MAX_DEPTH:
         raise MalformedError(f"path {path[:200]!r} lies below more than {MAX_DEPTH} directories")
     if _CONTROL.search(path):

@@ -165,6 +165,11 @@ class TestOutput:
         assert result.problem == "took longer than 0.3 s"
         assert "again\nagain\n" in result.tail
 
+    def test_what_was_cut_begins_with_a_whole_line(self, tmp_path: Path) -> None:
+        program = script(tmp_path, r"yes $(printf '\033[31mred') | head -n 5000")
+        lines = set(run(tmp_path, program).tail.splitlines())
+        assert lines == {"red"}
+
     def test_without_a_last_line_end_is_kept(self, tmp_path: Path) -> None:
         assert run(tmp_path, "printf", "no end").tail == "no end"
 

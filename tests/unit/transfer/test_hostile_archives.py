@@ -98,7 +98,7 @@ class TestNamesAndLinks:
             (("a\nb", b"x"), "control characters"),
             (("a\x1b[2Jb", b"x"), "control characters"),
             (("d/" * 200 + "f", b"x"), "below more than 128 directories"),
-            (("n" * 256, b"x"), "not normalised"),
+            (("n" * 256, b"x"), "a name of more than 255 bytes"),
             (("d" * 200 + ("/" + "e" * 200) * 25, b"x"), "at most 4096 bytes"),
             (member("l", tarfile.SYMTYPE, "/etc/passwd"), "is absolute"),
             (member("l", tarfile.SYMTYPE, "a/../../etc"), "leaves the tree"),
