@@ -1,6 +1,6 @@
 """Real programs killed at random moments, a thousand times (`make soak`): the disk never holds a third state.
 
-BOARDWRIGHT_SOAK_KILLS (1000) kills at most in BOARDWRIGHT_SOAK_MINUTES (25); BOARDWRIGHT_SOAK_SEED repeats the choices.
+BOARDWRIGHT_SOAK_KILLS (1000) kills at most in BOARDWRIGHT_SOAK_MINUTES (45); BOARDWRIGHT_SOAK_SEED repeats the choices.
 """
 
 import hashlib
@@ -20,9 +20,9 @@ from boardwright.model.software import Manifest, decode_manifest
 from tests.e2e.cluster import Cluster
 from tests.faults.checks import check_ledger_readable
 
-pytestmark = [pytest.mark.soak, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(3600)]
 KILLS = int(os.environ.get("BOARDWRIGHT_SOAK_KILLS", "1000"))
-MINUTES = float(os.environ.get("BOARDWRIGHT_SOAK_MINUTES", "25"))
+MINUTES = float(os.environ.get("BOARDWRIGHT_SOAK_MINUTES", "45"))
 SEED = int(os.environ.get("BOARDWRIGHT_SOAK_SEED", str(random.SystemRandom().randrange(10**6))))
 LONGEST = 1.6  # seconds until a kill; an agent needs about half of it to start, and the same to deploy
 SERVER_EVERY = 10

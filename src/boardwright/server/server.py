@@ -27,6 +27,7 @@ from boardwright.net.udp import written
 from boardwright.protocol.choose import Choice
 from boardwright.protocol.messages import Holding
 from boardwright.protocol.offerer import ServerFacts
+from boardwright.server.aftermath import Aftermath
 from boardwright.server.alarms import AlarmKind, Alarms
 from boardwright.server.announcer import Announcer
 from boardwright.server.api.uploads import Intake
@@ -166,8 +167,14 @@ class Server:
         settings = self._settings
         blobs = await self._listen(self._blobs, settings.blob_listen, "rsgi")
         facts = ServerFacts(settings.cluster.name, settings.id, settings.location, api="", blobs=blobs)
+        seen = Aftermath.here(self._take_sighting)
         responder = Responder(
-            facts, self._mirror, self._holdings, lambda: self._blobs.load, self._on_sighting, time.monotonic
+            facts,
+            self._mirror,
+            self._holdings,
+            lambda: self._blobs.load,
+            lambda *sighting: seen.add(sighting),
+            time.monotonic,
         )
         parts = self._api_parts(blobs, responder)
         app = api(parts, counted(parts))
@@ -360,7 +367,8 @@ class Server:
             watch.look(time.monotonic())
             await asyncio.sleep(EVERY)
 
-    def _on_sighting(self, seen: BoardReport, sender: Address, nonce: bytes) -> None:
+    def _take_sighting(self, sighting: tuple[BoardReport, Address, bytes]) -> None:
+        seen, sender, nonce = sighting
         if not self._board_reports.take([seen]):
             return
         self._claims.request(seen.board, sender[0], nonce)
