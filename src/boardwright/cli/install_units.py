@@ -6,6 +6,7 @@ Rules:
   installed.
 * A unit that somebody has changed is refused, unless forced: changes belong into drop-ins, and a lost one is a
   surprise.
+* Directories that neither systemd nor the server behind its walls can make are made first.
 * Every unit is checked before the first is written. A unit appears whole or not at all.
 * Where systemd runs on this root, the units are enabled and started; else it is said what to do.
 """
@@ -20,7 +21,7 @@ import typer
 
 from boardwright.cli.output import note, say
 from boardwright.cli.programs import program
-from boardwright.cli.units import agent_unit, server_unit
+from boardwright.cli.units import agent_unit, made_by_systemd, server_unit
 from boardwright.config import load_agent, load_server
 from boardwright.errors import FailedError, RefusedError, UsageError
 from boardwright.transfer.durable import write_durably
@@ -34,11 +35,12 @@ _SQLITE = "sqlite:"
 
 
 class Unit(msgspec.Struct, frozen=True):
-    """One file; `kept` says that it is there already with the same text."""
+    """One file; `kept`: it is there already with the same text. `directories` the program cannot make by itself."""
 
     path: Path
     text: str
     kept: bool
+    directories: tuple[Path, ...] = ()
 
 
 def install_units(
@@ -71,6 +73,7 @@ def plan_units(config_dir: Path, root: Path, find: Callable[[str], str]) -> list
     """The units for the configurations in `config_dir`; raises UsageError if there is none, or one is wrong."""
     config_dir = config_dir.absolute()
     texts: dict[str, str] = {}
+    directories: dict[str, tuple[Path, ...]] = {}
     below = _below(root, config_dir)
     if (below / "server.toml").is_file():
         settings = load_server(below / "server.toml")
@@ -80,6 +83,8 @@ def plan_units(config_dir: Path, root: Path, find: Callable[[str], str]) -> list
         texts["boardwright-server.service"] = server_unit(
             find("boardwright-server"), config_dir / "server.toml", writes
         )
+        own = (path for path in writes if not made_by_systemd(path))
+        directories["boardwright-server.service"] = tuple(_below(root, path) for path in own)
     if (below / "agent.toml").is_file():
         load_agent(below / "agent.toml")
         texts["boardwright-agent.service"] = agent_unit(find("boardwright-agent"), config_dir / "agent.toml")
@@ -88,7 +93,7 @@ def plan_units(config_dir: Path, root: Path, find: Callable[[str], str]) -> list
             f"neither server.toml nor agent.toml is in {below}",
             hint="copy the board's folder that `boardwright init` made there, or name another with --config-dir",
         )
-    return [_unit(root / UNITS / name, text) for name, text in texts.items()]
+    return [_unit(root / UNITS / name, text, directories.get(name, ())) for name, text in texts.items()]
 
 
 def write_units(units: list[Unit], *, force: bool) -> None:
@@ -100,6 +105,15 @@ def write_units(units: list[Unit], *, force: bool) -> None:
                 hint="move your changes into a drop-in (`systemctl edit`) and give --force",
             )
     for unit in units:
+        for directory in unit.directories:
+            try:
+                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            except OSError as error:
+                raise FailedError(
+                    f"the directory {directory} of {unit.path.name} cannot be made: {error.strerror}",
+                    hint="make it, or name another in server.toml; no unit was written",
+                ) from error
+    for unit in units:
         if not unit.kept:
             try:
                 unit.path.parent.mkdir(parents=True, exist_ok=True)
@@ -108,12 +122,12 @@ def write_units(units: list[Unit], *, force: bool) -> None:
                 raise FailedError(f"{unit.path} could not be written") from error
 
 
-def _unit(path: Path, text: str) -> Unit:
+def _unit(path: Path, text: str, directories: tuple[Path, ...]) -> Unit:
     try:
         kept = path.read_text() == text
     except (OSError, UnicodeDecodeError):
         kept = False
-    return Unit(path, text, kept)
+    return Unit(path, text, kept, directories)
 
 
 def _below(root: Path, path: Path) -> Path:

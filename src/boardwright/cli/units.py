@@ -5,7 +5,9 @@ Rules:
 * ``Type=notify``: a program says itself when it does its work, and every few seconds that it still does; the watchdog
   starts anew what hangs.
 * A configuration that is wrong (exit code 2) or refused (3) is not started again and again: nothing would change.
-* The server needs no rights but to its own files and the network, and gets no others.
+* The server needs no rights but to its own files and the network, and gets no others. Behind these walls it cannot make
+  its own directory: systemd does below ``/var/lib`` (``StateDirectory=``), `install-units` elsewhere.
+* All of ``/proc`` is left to it, read-only: the embedded engine needs the boot id, IPv6 the list of addresses.
 * The agent gets no such walls: hooks, health checks and the programs that they start would stand behind them, too.
   Its daemons are not killed with it (``KillMode=process``): what was deployed outlives an agent that is restarted.
 """
@@ -16,6 +18,7 @@ from pathlib import Path
 WATCHDOG = 30  # seconds; a loop that does not turn for so long will not turn again
 START_LIMIT = 120  # seconds; a store of a million blobs is looked through at the start
 STOP_LIMIT = 10  # seconds; both programs end in two
+STATE = Path("/var/lib")  # where systemd makes a unit's own directories (systemd.exec(5), StateDirectory=)
 FILES = 65536  # open files of a server: a socket for every board and a file for every range
 
 _WALLS = """\
@@ -33,11 +36,10 @@ ProtectKernelLogs=yes
 ProtectKernelModules=yes
 ProtectKernelTunables=yes
 ProtectProc=invisible
-ProcSubset=pid
 LockPersonality=yes
 MemoryDenyWriteExecute=yes
 RemoveIPC=yes
-RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
 RestrictNamespaces=yes
 RestrictRealtime=yes
 RestrictSUIDSGID=yes
@@ -51,13 +53,21 @@ UMask=0077
 
 def server_unit(program: str, config: Path, writes: Sequence[Path]) -> str:
     """boardwright-server.service; `writes` are the directories that the server may write to."""
-    paths = " ".join(_word(f"-{path}") for path in dict.fromkeys(writes))
+    made = [_word(str(path.relative_to(STATE))) for path in dict.fromkeys(writes) if made_by_systemd(path)]
+    others = [_word(f"-{path}") for path in dict.fromkeys(writes) if not made_by_systemd(path)]
+    directories = f"StateDirectory={' '.join(made)}\nStateDirectoryMode=0700\n" if made else ""
+    directories += f"ReadWritePaths={' '.join(others)}\n" if others else ""
     return (
         _head("Boardwright deployment server", program, config)
-        + f"LimitNOFILE={FILES}\nOOMScoreAdjust=-500\nReadWritePaths={paths}\n"
+        + f"LimitNOFILE={FILES}\nOOMScoreAdjust=-500\n{directories}"
         + _WALLS
         + _FOOT
     )
+
+
+def made_by_systemd(path: Path) -> bool:
+    """Whether the unit makes systemd make this directory; a colon means something else there."""
+    return path != STATE and path.is_relative_to(STATE) and ":" not in str(path)
 
 
 def agent_unit(program: str, config: Path) -> str:

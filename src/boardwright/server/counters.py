@@ -12,7 +12,7 @@ from boardwright.server.routes import ApiParts
 
 
 def counted(parts: ApiParts) -> list[Counted]:
-    """Everything that ``docs/metrics.md`` lists."""
+    """Everything that ``docs/operate/metrics.md`` lists."""
     responder, blobs, mirror = parts.responder, parts.blobs, parts.mirror
     return [
         Counted("active", "1 on the active server", lambda: float(parts.standing.is_active)),

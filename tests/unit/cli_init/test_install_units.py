@@ -1,7 +1,6 @@
 """`boardwright install-units`: systemd runs what has a configuration here."""
 
 import os
-import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -69,7 +68,18 @@ class TestInstalling:
         text = (root / UNITS / SERVER).read_text()
         assert "--config /etc/boardwright/server.toml\n" in text
         assert str(root) not in text
-        assert re.search(r"^ReadWritePaths=-/var/lib/boardwright/server", text, re.MULTILINE)
+        assert "\nStateDirectory=boardwright/server\n" in text
+
+    def test_a_data_directory_elsewhere_is_made_and_writable_for_the_walls_let_nobody_make_it(self, root: Path) -> None:
+        config = root / "etc/boardwright/server.toml"
+        config.write_text(config.read_text().replace("/var/lib/boardwright/server", "/data/bw"))
+        (config.parent / "server.toml.d").mkdir()
+        (config.parent / "server.toml.d/state.toml").write_text('[state]\nengine = "sqlite:/var/lib/bw-state/s.db"\n')
+        assert install("--root", str(root)) == 0
+        text = (root / UNITS / SERVER).read_text()
+        assert "\nReadWritePaths=-/data/bw\n" in text
+        assert "\nStateDirectory=bw-state\n" in text
+        assert (root / "data/bw").stat().st_mode & 0o777 == 0o700
 
     def test_without_systemd_it_says_what_to_do(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
         install("--root", str(root))
@@ -112,6 +122,16 @@ class TestRefusing:
         assert install("--config-dir", str(tmp_path)) == 2
         assert f"neither server.toml nor agent.toml is in {tmp_path}" in capsys.readouterr().err
 
+    def test_a_data_directory_that_cannot_be_made_is_said_and_no_unit_is_written(
+        self, root: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        config = root / "etc/boardwright/server.toml"
+        config.write_text(config.read_text().replace("/var/lib/boardwright/server", "/data/bw"))
+        (root / "data").write_text("a file")
+        assert install("--root", str(root)) == 1
+        assert f"the directory {root / 'data/bw'} of {SERVER} cannot be made" in capsys.readouterr().err
+        assert not (root / UNITS).exists()
+
     def test_what_would_not_start_is_not_installed(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
         config = root / "etc/boardwright/server.toml"
         config.write_text(config.read_text().replace("[server]", "[server]\nlisten_to = 1"))
@@ -131,6 +151,12 @@ class TestTheText:
         for text in self.units(root).values():
             for line in ("Type=notify", "WatchdogSec=30", "Restart=always", "RestartPreventExitStatus=2 3"):
                 assert f"\n{line}\n" in text
+
+    def test_the_server_s_walls_leave_it_what_it_reads(self, root: Path) -> None:
+        """The boot id (``/proc/sys``), IPv6 addresses (``/proc/net``), names of interfaces (netlink)."""
+        server = self.units(root)[SERVER]
+        assert "ProcSubset" not in server
+        assert " AF_NETLINK" in server
 
     def test_what_was_deployed_outlives_the_agent_and_stands_behind_no_walls(self, root: Path) -> None:
         agent = self.units(root)[AGENT]
