@@ -58,6 +58,9 @@ def install_units(
         say("\n".join(f"# {unit.path}\n{unit.text}" for unit in units).rstrip())
         return
     write_units(units, force=force)
+    for name in (unit.path.stem for unit in units):
+        if not _below(root, Path(program(name))).exists():
+            note(f"{program(name)} is not in {root}: install boardwright there at this path before the units start")
     for unit in units:
         say(f"{unit.path}{' (unchanged)' if unit.kept else ''}")
     names = [unit.path.name for unit in units]

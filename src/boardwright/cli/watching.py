@@ -4,6 +4,7 @@ Rules:
 
 * The active may change hands while we watch; nobody answering is borne for ``SILENCE`` seconds.
 * Whoever stops watching (Ctrl-C) stops nothing else, and is told so.
+* A board that waits for a while says why, once for each reason: a full disk must not look like a slow download.
 * Done returns; failed raises FailedError with every board's reason, so the command ends with exit code 1.
 """
 
@@ -16,10 +17,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from boardwright.cli import output
 from boardwright.errors import FailedError, UnreachableError
 from boardwright.model.api import RolloutStatus
+from boardwright.model.report import DeploymentState
 from boardwright.net.api_client import ApiClient
 
 PERIOD = 0.5  # seconds between two looks; reports come about as often
 SILENCE = 10.0  # seconds without any server before we give up; an active is replaced within five
+LOOK_AT_BOARDS = 5.0  # seconds between looks at what boards wait for; a reason that is over by then was none
 RUNNING, DONE = "running", "done"
 MAX_REASONS = 20  # lines of boards that failed; `rollout show` has them all
 
@@ -53,7 +56,7 @@ def _follow(client: ApiClient, rollout: str, pace: Pace) -> RolloutStatus:
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[counts]}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(f"rollout {rollout}", total=None, counts="")
-        last = ""
+        last, waiting = "", Waiting(pace.clock())
         while True:
             status = _look(client, rollout, pace)
             progress.update(
@@ -65,7 +68,41 @@ def _follow(client: ApiClient, rollout: str, pace: Pace) -> RolloutStatus:
             last = line
             if status.state != RUNNING:
                 return status
+            for sentence in waiting.news(client, status, pace.clock()):
+                progress.console.print(sentence, markup=False, highlight=False, soft_wrap=True)
             pace.sleep(PERIOD)
+
+
+class Waiting:
+    """What unfinished boards wait for, told once they have waited for it from one look to the next."""
+
+    def __init__(self, now: float) -> None:
+        self._next = now + LOOK_AT_BOARDS
+        self._seen: dict[str, str] = {}
+        self._told: set[tuple[str, str]] = set()
+
+    def news(self, client: ApiClient, status: RolloutStatus, now: float) -> list[str]:
+        """Sentences that were not told yet, at most ``MAX_REASONS`` in all."""
+        if now < self._next:
+            return []
+        self._next = now + LOOK_AT_BOARDS
+        try:
+            boards = client.boards().boards
+        except UnreachableError:
+            return []  # the next look at the rollout says how long that is borne
+        reasons = {
+            board.id: group.reason
+            for board in boards
+            if (group := board.groups.get(status.group)) is not None
+            and group.wanted == status.version
+            and group.state not in (DeploymentState.CONFIRMED, DeploymentState.FAILED)
+            and group.reason
+        }
+        lasting = {item for item in reasons.items() if self._seen.get(item[0]) == item[1]} - self._told
+        self._seen = reasons
+        told = sorted(lasting)[: max(0, MAX_REASONS - len(self._told))]
+        self._told.update(told)
+        return [f"{board} waits: {reason}" for board, reason in told]
 
 
 def counts(status: RolloutStatus) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 from boardwright.config.cluster import read_board, read_cluster
 from boardwright.config.fragments import read_document
 from boardwright.config.quantities import parse_duration, parse_rate, parse_size
-from boardwright.config.readers import address
+from boardwright.config.readers import address, refuse_nested
 from boardwright.config.section import Sections, flag
 from boardwright.config.settings import AgentSettings
 from boardwright.errors import UsageError, shown
@@ -40,6 +40,7 @@ def load_agent(path: Path) -> AgentSettings:
         period=agent.get("period", _period, PERIOD),
     )
     sections.finish()
+    refuse_nested(f"{document.path}: [agent]", {"state_dir": settings.state_dir, "root": settings.root})
     return settings
 
 

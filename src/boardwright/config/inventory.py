@@ -28,6 +28,7 @@ from boardwright.config.readers import (
     names,
     one_host,
     place,
+    refuse_nested,
 )
 from boardwright.config.section import Section, Sections, flag, whole
 from boardwright.config.settings import Address
@@ -50,6 +51,12 @@ class InventoryBoard(msgspec.Struct, frozen=True, kw_only=True):
     root: Path | None = None
     state_dir: Path | None = None
     data_dir: Path | None = None
+
+    def folders(self) -> dict[str, Path]:
+        """The folders that are named, by their keys."""
+        data_dir = self.data_dir if self.board.server else None
+        named = {"root": self.root, "state_dir": self.state_dir, "data_dir": data_dir}
+        return {key: path for key, path in named.items() if path is not None}
 
 
 class ClusterInventory(msgspec.Struct, frozen=True, kw_only=True):
@@ -171,6 +178,7 @@ def _check_boards(inventory: ClusterInventory) -> None:
             other = taken.setdefault((what, value), entry)
             if other is not entry:
                 raise _clash(inventory.path, board.id, what, value, other.board.id)
+        refuse_nested(f"{inventory.path}: [[board]] {board.id}", entry.folders())
         if board.pair is not None:
             pairs.setdefault(board.pair, []).append(board.id)
     for pair, members in pairs.items():

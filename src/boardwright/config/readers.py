@@ -4,8 +4,10 @@ A reader takes the raw TOML value and raises UsageError about that value alone (
 """
 
 import ipaddress
+import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from boardwright.config.section import text, texts
 from boardwright.config.settings import Address
@@ -178,3 +180,11 @@ def _is_address(value: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def refuse_nested(where: str, folders: Mapping[str, Path]) -> None:
+    """Raise UsageError if one of the folders (by their keys) is another one or lies in it: files would be mixed."""
+    for (key, path), (other_key, other) in itertools.permutations(folders.items(), 2):
+        if path.is_relative_to(other):
+            how = "is the same as" if path == other else "lies in"
+            raise UsageError(f"{where} {key}: '{path}' {how} {other_key}", hint=f"give {key} a folder of its own")

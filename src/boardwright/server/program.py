@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from boardwright import __version__, log
-from boardwright.config import ServerSettings, load_inventory, load_server
-from boardwright.errors import BoardwrightError, explain
+from boardwright.config import ClusterInventory, ServerSettings, load_inventory, load_server
+from boardwright.errors import BoardwrightError, UsageError, explain
 from boardwright.log.supervisor import Supervisor
 from boardwright.server.data_lock import DataLock
 from boardwright.server.server import Server
@@ -39,7 +39,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         log.configure("boardwright-server", options.log_level)
         settings = load_server(options.config)
         if settings.inventory is not None:
-            load_inventory(settings.inventory)  # the active reads it when it takes over; what is wrong is said now
+            # The active reads it when it takes over; what is wrong is said now.
+            _check_listed(settings, load_inventory(settings.inventory))
         lock = DataLock(settings.data_dir)
         try:
             asyncio.run(_serve(settings, Supervisor.of(os.environ, os.getpid())))
@@ -51,6 +52,22 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:  # before the signal handlers stand
         return 0
     return 0
+
+
+def _check_listed(settings: ServerSettings, inventory: ClusterInventory) -> None:
+    """Raise UsageError if the operator's list says something else of this server than its own configuration."""
+    entry = next((entry for entry in inventory.boards if entry.board.id == settings.id), None)
+    if inventory.name != settings.cluster.name:
+        trouble = f"is of the cluster {inventory.name!r}, this server of {settings.cluster.name!r}"
+    elif entry is None:
+        trouble = f"does not list {settings.id!r}, the id of this server"
+    elif entry.board.location != settings.location:
+        trouble = f"says that {settings.id} sits in {entry.board.location}, its own configuration {settings.location}"
+    elif not entry.board.server:
+        trouble = f"does not say of {settings.id} that it is a server"
+    else:
+        return
+    raise UsageError(f"{inventory.path} {trouble}", hint="copy the folder that `boardwright init` made for this board")
 
 
 async def _serve(settings: ServerSettings, supervisor: Supervisor) -> None:

@@ -7,7 +7,8 @@ import pytest
 from boardwright.cli import watching
 from boardwright.cli.watching import Pace, watch
 from boardwright.errors import FailedError, UnreachableError
-from boardwright.model.api import Deployment, DeploymentRequest, PlanChange
+from boardwright.model.api import BoardList, BoardStatus, Deployment, DeploymentRequest, PlanChange
+from boardwright.model.report import DeploymentState, GroupReport
 from boardwright.model.software import Manifest
 from tests.unit.cli.conftest import Command, FakeCluster, rollout
 
@@ -113,6 +114,16 @@ class TestWatch:
             now[0] += seconds
 
         return Pace(lambda: now[0], sleep)
+
+    def test_a_board_that_waits_for_long_says_why_once(
+        self, cluster: FakeCluster, pace: Pace, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        reason = "platform 2.0 does not fit: it needs 8.0 MB, 1.0 MB are free on /opt"
+        full = GroupReport(version="1.0", wanted="2.0", state=DeploymentState.REQUESTING, reason=reason)
+        cluster.board_list = BoardList((BoardStatus("c1s3", "1", "3", "lc", 2, 0.5, {"platform": full}),))
+        cluster.rollout_answers = [*[rollout("running", 0)] * 60, rollout("done", 2)]
+        watch(cluster.connect(()), "r1", pace)
+        assert capfd.readouterr().err.count(f"c1s3 waits: {reason}") == 1
 
     def test_follows_a_rollout_to_its_end(
         self, cluster: FakeCluster, pace: Pace, capfd: pytest.CaptureFixture[str]

@@ -1,5 +1,6 @@
 """cluster.toml: the operator's list of boards."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -150,3 +151,24 @@ class TestTheOperatorsFile:
         (tmp_path / "operator.toml").write_text(f'cluster = "core1"\nservers = {servers}\n')
         with pytest.raises(UsageError, match=r"operator\.toml: servers: "):
             load_operator(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("folders", "sentence"),
+    [
+        ({"root": "/x", "state_dir": "/x"}, "state_dir"),
+        ({"root": "/x", "data_dir": "/x/data"}, "data_dir: '/x/data' lies in root"),
+        ({"root": "/x/agent/root", "state_dir": "/x/agent"}, "root: '/x/agent/root' lies in state_dir"),
+        ({"state_dir": "/x", "data_dir": "/x"}, "is the same as"),
+    ],
+)
+def test_folders_of_a_board_do_not_lie_in_each_other(tmp_path: Path, folders: dict[str, str], sentence: str) -> None:
+    lines = "\n".join(f'{key} = "{path}"' for key, path in folders.items())
+    path = tmp_path / "cluster.toml"
+    path.write_text(
+        '[cluster]\nname = "core1"\ninterface = "eth1"\n'
+        '[[board]]\nid = "c1s1"\nchassis = "1"\nslot = "1"\ntype = "rp"\n'
+        f'address = "10.0.1.1"\nserver = true\n{lines}\n'
+    )
+    with pytest.raises(UsageError, match=re.escape(sentence)):
+        load_inventory(path)

@@ -134,3 +134,37 @@ def test_an_inventory_that_is_missing_is_said_at_the_start(tmp_path: Path, capsy
     assert run(["--config", str(config)]) == 2
     assert str(tmp_path / "none.toml") in capsys.readouterr().err
     assert not (tmp_path / "data").exists()
+
+
+OTHER_SERVER = (
+    '[[board]]\nid = "c"\nchassis = "2"\nslot = "1"\ntype = "rp"\naddress = "10.0.0.2"\nroot = "/c"\n'
+    'state_dir = "/d"\nserver = true\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (('id = "a"', 'id = "b"'), "does not list 'a', the id of this server"),
+        (('slot = "1"', 'slot = "9"'), "says that a sits in 1/9, its own configuration 1/1"),
+        (("server = true\n", OTHER_SERVER), "does not say of a that it is a server"),
+        (('name = "x"', 'name = "y"'), "is of the cluster 'y', this server of 'x'"),
+    ],
+)
+def test_a_list_that_says_something_else_of_this_server_is_refused_before_anything_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: tuple[str, str], sentence: str
+) -> None:
+    listed = (
+        '[cluster]\nname = "x"\ninterface = "lo"\n'
+        '[[board]]\nid = "a"\nchassis = "1"\nslot = "1"\ntype = "rp"\naddress = "127.0.0.1"\nserver = true\n'
+    )
+    (tmp_path / "cluster.toml").write_text(listed.replace(*change))
+    config = tmp_path / "server.toml"
+    config.write_text(
+        '[cluster]\nname = "x"\ninterface = "lo"\ninventory = "cluster.toml"\n'
+        '[board]\nid = "a"\nchassis = "1"\nslot = "1"\n'
+        '[server]\nlisten = "127.0.0.1:0"\ndata_dir = "data"\n'
+    )
+    assert run(["--config", str(config)]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "data").exists()
