@@ -24,22 +24,13 @@ from tuf.api import exceptions
 from tuf.api.metadata import Root, TargetFile, Timestamp
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
-from boardwright.errors import BoardwrightError, FailedError, MalformedError, UnreachableError
+from boardwright.errors import BoardwrightError, UnreachableError
+from boardwright.trust.errors import StaleError, UntrustedError
 from boardwright.trust.floor import FIELD, Floor, now, signed_time
 
 MAX_FLOOR_BYTES = 16 * 1024  # a hundred online keys
 FLOOR = "floor"  # no .json: a delegated role of that name has its own file
 Write = Callable[[Path, bytes], None]
-
-
-class UntrustedError(MalformedError):
-    """Metadata or bytes that nobody whom this board trusts has signed; take the next server."""
-
-
-class StaleError(FailedError):
-    """Metadata that is older than what this board has, or has expired; take the next server."""
-
-    retry = True
 
 
 class SignedTarget:

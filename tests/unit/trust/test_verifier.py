@@ -8,7 +8,8 @@ from securesystemslib.signer import CryptoSigner
 
 from boardwright.errors import UnreachableError
 from boardwright.transfer.durable import write_durably
-from boardwright.trust.verifier import FLOOR, StaleError, Trusted, UntrustedError, Verifier
+from boardwright.trust.errors import StaleError, UntrustedError
+from boardwright.trust.verifier import FLOOR, Trusted, Verifier
 from tests.unit.trust.repository import DAY, START, Repository
 
 
