@@ -118,9 +118,7 @@ def identity_of(certificate: x509.Certificate) -> Verified:
 def key_digest(key: ec.EllipticCurvePublicKey) -> str:
     """SHA-256 of the public key (SubjectPublicKeyInfo, DER) in hex."""
     digest = hashes.Hash(_HASH)
-    digest.update(
-        key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    )
+    digest.update(key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo))
     return digest.finalize().hex()
 
 

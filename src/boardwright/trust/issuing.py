@@ -45,7 +45,7 @@ class Issuer:
         return self._key
 
     def issue(self, subject: str, role: Role, location: Location, key: ec.EllipticCurvePublicKey) -> bytes:
-        """The certificate (DER) that `subject` bears `key` and sits there; ValueError for a name of over 64 characters."""
+        """The certificate (DER): `subject` bears `key` and sits there. ValueError for names of over 64 characters."""
         name = x509.UniformResourceIdentifier(uri(self.cluster, subject, role, location))
         builder = (
             x509.CertificateBuilder()

@@ -96,9 +96,7 @@ class TestWhoIsNotBelieved:
             .not_valid_before(read_certificate(CORE.certificate).not_valid_before_utc)
             .not_valid_after(read_certificate(CORE.certificate).not_valid_after_utc)
             .add_extension(
-                x509.SubjectAlternativeName(
-                    [x509.UniformResourceIdentifier(uri("core1", "c1s3", Role.BOARD, PLACE))]
-                ),
+                x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri("core1", "c1s3", Role.BOARD, PLACE))]),
                 critical=False,
             )
             .sign(CORE.key, hashes.SHA256())
