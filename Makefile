@@ -6,11 +6,12 @@
 #   make lint                                style, layers, types
 #   make format                              lets ruff write
 #   make bench [ARGS="transfer"]             measures, side by side with nginx and curl where they are installed
+#   make conformance SUITE=DIR              the suite of theupdateframework/tuf-conformance, checked out at DIR
 #   make clean                               removes .venv and caches
 
 SHELL = /bin/sh
 ARGS =
-.PHONY: help demo test soak lint format bench clean runtime dev
+.PHONY: help demo test soak conformance lint format bench clean runtime dev
 
 help:
 	@sed -n 's/^#//p' Makefile
@@ -34,6 +35,13 @@ lint: dev
 format: dev
 	@.venv/bin/ruff check --quiet --fix .
 	@.venv/bin/ruff format --quiet .
+
+SUITE =
+conformance: dev
+	@[ -d "$(SUITE)/tuf_conformance" ] || { echo "boardwright: SUITE=DIR names a checkout of theupdateframework/tuf-conformance" >&2; exit 2; }
+	@command -v faketime >/dev/null || { echo "boardwright: the suite needs the program faketime" >&2; exit 2; }
+	@.venv/bin/python -m pip install --quiet "pytest-json-report>=1.5"
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/python -m pytest -c "$(SUITE)/pyproject.toml" --rootdir "$(SUITE)" "$(SUITE)/tuf_conformance" --entrypoint "$(CURDIR)/tests/conformance/tuf_client" -q $(ARGS)
 
 bench: dev
 	@.venv/bin/python -m bench $(ARGS)

@@ -1,5 +1,9 @@
-"""The only door to signed metadata and certificates.
+"""The only door to signed metadata and certificates: nothing else imports tuf, securesystemslib or cryptography.
 
-Nobody lives here yet: offers travel with empty certificate and signature fields, and manifests are believed by their
-digest alone. The room stands so that the layer rules hold for whoever moves in.
+* ``verifier`` (driver) and ``floor`` (pure): what a board believes of TUF metadata, with or without a clock.
+* ``identity``: who somebody is and where they sit, by certificate; ``issuing``: the operator's side of it.
+* ``revocation``: who does not belong any more. ``sessions``: how somebody proves itself to one host.
+
+The programs do not use this room yet: offers travel with empty certificate and signature fields, and manifests are
+believed by their digest alone.
 """
