@@ -97,7 +97,7 @@ def read_certificate(data: bytes) -> x509.Certificate:
         raise UntrustedError(f"a certificate has {len(data)} bytes, at most {MAX_CERTIFICATE} are read")
     try:
         return x509.load_der_x509_certificate(data)
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise UntrustedError("a certificate is none") from error
 
 
