@@ -4,9 +4,13 @@ A standby answers 307 (RFC 9110 section 15.4.8: same method, same body) to the s
 while there is no active. The active stands in the lease record; its URL in its server record.
 
 Whoever names a cluster and reached a server of another one is refused, whatever the call.
+
+What a caller whose call is stopped goes on sending is read and dropped, up to ``DRAINED`` bytes: the line is closed
+under who is not listened to, and the answer is lost with it.
 """
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from litestar import Response
@@ -35,6 +39,9 @@ class Standing(Protocol):
 
 
 Gate = Callable[[AnyRequest], Response[Problem] | Redirect | None]
+AsyncGate = Callable[[AnyRequest], Awaitable[Response[Problem] | Redirect | None]]
+DRAINED = 16 * 1024 * 1024  # bytes; packs and most files are shorter, and they are dropped as they come
+DRAIN_TIME = 5.0  # seconds
 
 
 def active_only(standing: Standing, own_id: str) -> Gate:
@@ -69,10 +76,25 @@ def own_cluster_only(cluster: str) -> Gate:
     return gate
 
 
-def all_of(*gates: Gate) -> Gate:
+def all_of(*gates: Gate) -> AsyncGate:
     """One hook out of several: the first that answers stops the call."""
 
-    def gate(request: AnyRequest) -> Response[Problem] | Redirect | None:
-        return next((answer for one in gates if (answer := one(request)) is not None), None)
+    async def gate(request: AnyRequest) -> Response[Problem] | Redirect | None:
+        answer = next((answer for one in gates if (answer := one(request)) is not None), None)
+        if answer is not None:
+            await _drain(request)
+        return answer
 
     return gate
+
+
+async def _drain(request: AnyRequest) -> None:
+    left = DRAINED
+    try:
+        async with asyncio.timeout(DRAIN_TIME):
+            async for chunk in request.stream():
+                left -= len(chunk)
+                if left <= 0:
+                    return
+    except TimeoutError:
+        return  # whoever sends so slowly gets the answer now, or not at all
