@@ -246,7 +246,9 @@ class _Ledger(Ledger):
 
 def _settings(root: Path, state_dir: Path) -> AgentSettings:
     return AgentSettings(
-        cluster=ClusterSettings(name=CLUSTER, interfaces=("lo",), multicast=None, trust=state_dir),
+        cluster=ClusterSettings(
+            name=CLUSTER, interfaces=("lo",), multicast=None, trust=state_dir, certificate=state_dir, key=state_dir
+        ),
         board=BOARD,
         root=root,
         state_dir=state_dir,

@@ -32,6 +32,7 @@ from boardwright.net.multicast import Address, ControlSocket
 from boardwright.protocol.codec import Received, decode
 from boardwright.protocol.messages import Announcement, Offer
 from boardwright.transfer.fetch import FetchLimits
+from boardwright.trust.credentials import Credentials
 
 ONCE_PATIENCE = 10.0  # seconds in which --once wants an offer and a plan (design section 12)
 LET_GO = 0.7  # seconds that each kind of thread gets to end; after that the process ends without it
@@ -45,11 +46,13 @@ class Station:
     def __init__(
         self,
         settings: AgentSettings,
+        credentials: Credentials,
         environ: Mapping[str, str],
         postman: Postman,
         installers: Mapping[str, Factory],
     ) -> None:
         self.settings = settings
+        self._credentials = credentials
         self.heard_offer = False
         self._client = AgentClient(settings.board.id)
         self._deployer = Deployer(
@@ -179,10 +182,13 @@ class Station:
 
 
 class Agent:
-    """All boards of one process."""
+    """All boards of one process; `credentials` are theirs, in the same order."""
 
-    def __init__(self, boards: Sequence[AgentSettings], environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, boards: Sequence[AgentSettings], credentials: Sequence[Credentials], environ: Mapping[str, str]
+    ) -> None:
         self._boards = boards
+        self._credentials = credentials
         self._environ = environ
         self._stations: list[Station] = []
 
@@ -197,7 +203,10 @@ class Agent:
         postman = Postman(client, self._told)
         installers = find_installers()
         _log.info("installers", names=" ".join(sorted(installers)))
-        self._stations = [Station(settings, self._environ, postman, installers) for settings in self._boards]
+        self._stations = [
+            Station(settings, credentials, self._environ, postman, installers)
+            for settings, credentials in zip(self._boards, self._credentials, strict=True)
+        ]
         try:
             for station in self._stations:
                 await station.open()

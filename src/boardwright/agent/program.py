@@ -16,9 +16,11 @@ from boardwright import __version__, log
 from boardwright.agent.agent import Agent
 from boardwright.agent.lock import StateLock
 from boardwright.agent.memory import one_arena
-from boardwright.config import load_agent
+from boardwright.config import AgentSettings, load_agent
 from boardwright.errors import BoardwrightError, UsageError, explain
 from boardwright.log.supervisor import Supervisor
+from boardwright.trust.credentials import Credentials, load_credentials
+from boardwright.trust.identity import Role
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -30,11 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         boards = [load_agent(path) for path in options.config]
         for settings in boards:
             _check_root(settings.root)
+        credentials = [_credentials(settings) for settings in boards]
         with contextlib.ExitStack() as locks:
             for settings in boards:
                 locks.enter_context(StateLock(settings.state_dir))
             supervisor = Supervisor() if options.once else Supervisor.of(os.environ, os.getpid())
-            asyncio.run(_run(Agent(boards, dict(os.environ)), supervisor, once=options.once))
+            asyncio.run(_run(Agent(boards, credentials, dict(os.environ)), supervisor, once=options.once))
     except (BoardwrightError, OSError) as error:  # a disk that is full at the start is a sentence, too
         sys.stderr.writelines(f"{line}\n" for line in explain("boardwright-agent", error))
         sys.stderr.flush()
@@ -42,6 +45,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os._exit(error.exit_code if isinstance(error, BoardwrightError) else 1)
     sys.stderr.flush()
     os._exit(0)
+
+
+def _credentials(settings: AgentSettings) -> Credentials:
+    """Who the board is; a control board's agent is its server's other half and bears the same certificate."""
+    cluster = settings.cluster
+    found = load_credentials(cluster.certificate, cluster.key, cluster.trust, cluster.name, settings.board.id)
+    if found.identity.role not in (Role.BOARD, Role.SERVER):
+        raise UsageError(
+            f"{cluster.certificate} is that of the {found.identity.role.value} {found.identity.id}, not a board's",
+            hint="copy each folder to its own board",
+        )
+    return found
 
 
 def _check_root(root: Path) -> None:

@@ -3,10 +3,12 @@
 Rules:
 
 * ``DIR/<id>/agent.toml`` for every board; for control boards also ``server.toml`` and ``cluster.toml``, the copy of
-  the inventory; ``trust/`` for what the cluster signs. ``DIR/operator/`` is the operator's and stays with him.
+  the inventory. Everybody gets what ``enrolling`` says: certificate, key and ``trust/``. ``DIR/operator/`` is the
+  operator's and stays with him.
 * An existing DIR is refused. ``add`` makes the folders of boards that have none yet, leaves the others as they
   are, and brings the operator's list of servers up to date.
-* A folder that is damaged (no agent.toml in it) is refused: it would look made, and the board would not start.
+* A folder that is damaged (no agent.toml or no key in it) is refused: it would look made, and the board would not
+  start.
 * All or nothing: everything is written into a hidden folder beside its place and renamed at the end; what a
   failed ``add`` has already moved is taken away again, and so are the directories above a new folder. Who is killed
   on the way leaves a hidden folder that nothing reads.
@@ -20,11 +22,14 @@ from pathlib import Path
 
 import msgspec
 
+from boardwright.cli.enrolling import enroll_board, enroll_operator, found_authority, known_authority
 from boardwright.config import ClusterInventory, InventoryBoard, load_inventory, load_operator
 from boardwright.config.inventory import OPERATOR
 from boardwright.config.operator import FILE as OPERATOR_FILE
 from boardwright.config.written import agent_toml, cluster_toml, operator_toml, server_toml
 from boardwright.errors import FailedError, RefusedError, UsageError
+from boardwright.trust.credentials import CERTIFICATE, KEY
+from boardwright.trust.issuing import Issuer
 
 
 class InitResult(msgspec.Struct, frozen=True):
@@ -71,9 +76,11 @@ def _create(directory: Path, cluster: ClusterInventory) -> InitResult:
 def _make(directory: Path, cluster: ClusterInventory) -> None:
     workspace = _workspace(directory.parent, "boardwright-init")
     try:
+        issuer = found_authority(cluster.name)
         for entry in cluster.boards:
-            _write_board(workspace, cluster, entry)
+            _write_board(workspace, cluster, entry, issuer)
         _write_operator(workspace / OPERATOR, cluster)
+        enroll_operator(workspace / OPERATOR, issuer)
         workspace.rename(directory)
     except BaseException:
         shutil.rmtree(workspace, ignore_errors=True)
@@ -94,11 +101,12 @@ def _add(directory: Path, cluster: ClusterInventory) -> InitResult:
     for entry in cluster.boards:
         if entry not in missing:
             _check_whole(directory / entry.board.id, entry)
+    issuer = known_authority(operator, cluster.name)
     moved: list[Path] = []
     workspace = _workspace(directory, "add")
     try:
         for entry in missing:
-            _write_board(workspace, cluster, entry)
+            _write_board(workspace, cluster, entry, issuer)
         _write_operator(workspace / OPERATOR, cluster)
         for entry in missing:
             place = directory / entry.board.id
@@ -117,7 +125,8 @@ def _add(directory: Path, cluster: ClusterInventory) -> InitResult:
 
 
 def _check_whole(folder: Path, entry: InventoryBoard) -> None:
-    for file in ("agent.toml", "server.toml") if entry.board.server else ("agent.toml",):
+    needed = ("agent.toml", CERTIFICATE, KEY)
+    for file in (*needed, "server.toml") if entry.board.server else needed:
         if not (folder / file).is_file():
             raise RefusedError(
                 f"{folder} is damaged: it has no {file}; nothing was changed",
@@ -131,9 +140,10 @@ def _workspace(parent: Path, name: str) -> Path:
     return workspace
 
 
-def _write_board(parent: Path, cluster: ClusterInventory, entry: InventoryBoard) -> None:
+def _write_board(parent: Path, cluster: ClusterInventory, entry: InventoryBoard, issuer: Issuer) -> None:
     folder = parent / entry.board.id
-    (folder / "trust").mkdir(parents=True)
+    folder.mkdir()
+    enroll_board(folder, entry.board, issuer)
     (folder / "agent.toml").write_text(agent_toml(cluster, entry), encoding="utf-8")
     if entry.board.server:
         (folder / "server.toml").write_text(server_toml(cluster, entry), encoding="utf-8")
@@ -141,5 +151,5 @@ def _write_board(parent: Path, cluster: ClusterInventory, entry: InventoryBoard)
 
 
 def _write_operator(folder: Path, cluster: ClusterInventory) -> None:
-    folder.mkdir(mode=0o700)  # the operator's keys come to lie here
+    folder.mkdir(mode=0o700)  # the operator's keys lie here
     (folder / OPERATOR_FILE).write_text(operator_toml(cluster), encoding="utf-8")

@@ -15,6 +15,8 @@ def read_cluster(section: Section, unicast_key: str) -> ClusterSettings:
         multicast=section.get("multicast", multicast, MULTICAST),
         unicast=section.get(unicast_key, addresses, ()),
         trust=section.path("trust", "trust"),
+        certificate=section.path("certificate", "certificate.pem"),
+        key=section.path("key", "key.pem"),
     )
     if settings.multicast is None and not settings.unicast and unicast_key == "servers":
         raise section.error(

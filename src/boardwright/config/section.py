@@ -57,9 +57,14 @@ class Section:
         return self.need(key, reader) if key in self._table else default
 
     def path(self, key: str, default: Path | str | None = None) -> Path:
-        """An absolute path; a relative one resolves against the folder of the file that says it."""
-        written = self.need(key, text) if default is None else self.get(key, text, default)
-        return self.resolve(key, written)
+        """An absolute path; a relative one resolves against the folder of the file that says it.
+
+        A default resolves against the main file, whatever drop-ins say beside it.
+        """
+        if default is not None and key not in self:
+            self._known.add(key)
+            return self._document.path.parent / default
+        return self.resolve(key, self.need(key, text))
 
     def path_or_none(self, key: str) -> Path | None:
         """Like ``path``; None for a missing key."""

@@ -15,13 +15,18 @@ Address = tuple[str, int]
 
 
 class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """`interfaces` are names or addresses; `unicast` is the list of addresses that also get every request."""
+    """`interfaces` are names or addresses; `unicast` is the list of addresses that also get every request.
+
+    `certificate`, `key` and the folder `trust` say who this is and whom it believes.
+    """
 
     name: str
     interfaces: tuple[str, ...]
     multicast: Address | None
     unicast: tuple[Address, ...] = ()
     trust: Path
+    certificate: Path
+    key: Path
 
 
 class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,7 +19,10 @@ from boardwright.errors import BoardwrightError, UsageError, explain
 from boardwright.log.supervisor import Supervisor
 from boardwright.server.data_lock import DataLock
 from boardwright.server.server import Server
+from boardwright.trust.credentials import Credentials, load_credentials
+from boardwright.trust.identity import Role
 
+_OWN_FOLDER = "copy the folder that `boardwright init` made for this board"
 _log = log.get("server")
 
 
@@ -41,9 +44,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
         if settings.inventory is not None:
             # The active reads it when it takes over; what is wrong is said now.
             _check_listed(settings, load_inventory(settings.inventory))
+        credentials = _credentials(settings)
         lock = DataLock(settings.data_dir)
         try:
-            asyncio.run(_serve(settings, Supervisor.of(os.environ, os.getpid())))
+            asyncio.run(_serve(settings, credentials, Supervisor.of(os.environ, os.getpid())))
         finally:
             lock.release()
     except BoardwrightError as error:
@@ -67,16 +71,30 @@ def _check_listed(settings: ServerSettings, inventory: ClusterInventory) -> None
         trouble = f"does not say of {settings.id} that it is a server"
     else:
         return
-    raise UsageError(f"{inventory.path} {trouble}", hint="copy the folder that `boardwright init` made for this board")
+    raise UsageError(f"{inventory.path} {trouble}", hint=_OWN_FOLDER)
 
 
-async def _serve(settings: ServerSettings, supervisor: Supervisor) -> None:
+def _credentials(settings: ServerSettings) -> Credentials:
+    """Who the server is and where, by its certificate; UsageError if its own configuration says otherwise."""
+    cluster = settings.cluster
+    found = load_credentials(cluster.certificate, cluster.key, cluster.trust, cluster.name, settings.id)
+    said = found.identity
+    if said.role is not Role.SERVER:
+        trouble = f"is the certificate of a {said.role.value}, not of a server"
+    elif said.location != settings.location:
+        trouble = f"says that {said.id} sits in {said.location}, its own configuration {settings.location}"
+    else:
+        return found
+    raise UsageError(f"{cluster.certificate} {trouble}", hint=_OWN_FOLDER)
+
+
+async def _serve(settings: ServerSettings, credentials: Credentials, supervisor: Supervisor) -> None:
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(_on_loop_error)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-    server = Server(settings)
+    server = Server(settings, credentials)
     try:
         await server.start()
         supervisor.ready(f"serving as {settings.id}")

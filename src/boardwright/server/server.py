@@ -73,6 +73,7 @@ from boardwright.transfer.caps import Caps
 from boardwright.transfer.listen import Listener
 from boardwright.transfer.serve import BlobService
 from boardwright.transfer.store import BlobStore
+from boardwright.trust.credentials import Credentials
 
 DEFAULT_CONTROL_PORT = 6687  # where unicast requests arrive if there is no multicast group to take the port from
 UPLOADS = 4  # at the same time; more would only share the disk
@@ -83,9 +84,10 @@ _log = log.get("server")
 class Server:
     """Made of its settings; ``start``, then ``stop``, in one event loop."""
 
-    def __init__(self, settings: ServerSettings) -> None:
+    def __init__(self, settings: ServerSettings, credentials: Credentials) -> None:
         """Read what is on disk and open the engine; RefusedError if the engine refuses this host."""
         self._settings = settings
+        self._credentials = credentials
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self._active_since = time.monotonic()

@@ -285,7 +285,9 @@ class _SimLedger(Ledger):
 def _settings(owner: SimBoard) -> AgentSettings:
     nowhere = Path("simulated")
     return AgentSettings(
-        cluster=ClusterSettings(name=owner.cluster, interfaces=("sim",), multicast=None, trust=nowhere),
+        cluster=ClusterSettings(
+            name=owner.cluster, interfaces=("sim",), multicast=None, trust=nowhere, certificate=nowhere, key=nowhere
+        ),
         board=owner.board,
         root=nowhere,
         state_dir=nowhere,

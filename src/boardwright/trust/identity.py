@@ -41,7 +41,9 @@ class Role(enum.Enum):
     SERVER = "server"
     BOARD = "board"
     ENROLLER = "enroller"
+    VIEWER = "viewer"
     OPERATOR = "operator"
+    ADMIN = "admin"
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -140,6 +142,7 @@ class Authority:
 
     def __init__(self, certificate: bytes, cluster: str) -> None:
         """Raises UntrustedError if `certificate` (DER) is not the authority of `cluster`."""
+        self.certificate = certificate
         self._root = identity_of(read_certificate(certificate))
         said = self._root.identity
         if said.role is not Role.AUTHORITY or said.cluster != cluster:

@@ -31,9 +31,12 @@ from boardwright.net.multicast import Address, ControlSocket
 from boardwright.protocol.codec import Received, decode, encode_offers
 from boardwright.protocol.messages import Holding, Request
 from boardwright.protocol.offerer import Catalogued, ServerFacts, answer
+from tests.identities import Identities
 
 CLUSTER = "lab"
 BOARD = Board("c1s3", Location("1", "3"), "lc-100g", ("platform",))
+
+IDENTITIES = Identities(CLUSTER)
 
 
 class Software:
@@ -208,6 +211,8 @@ def settings(tmp_path: Path, *made: LabServer, board: Board = BOARD) -> AgentSet
             multicast=None,
             unicast=tuple(server.address for server in made),
             trust=tmp_path / "trust",
+            certificate=tmp_path / "certificate.pem",
+            key=tmp_path / "key.pem",
         ),
         board=board,
         root=tmp_path / "root",
@@ -230,7 +235,8 @@ def run_boards_once(boards: dict[Path, Board], *made: LabServer) -> None:
             await server.open()
         try:
             known = [settings(tmp_path, *made, board=board) for tmp_path, board in boards.items()]
-            agent = Agent(known, {"PATH": "/usr/bin:/bin"})
+            credentials = [IDENTITIES.board(one.id, one.location.chassis, one.location.slot) for one in boards.values()]
+            agent = Agent(known, credentials, {"PATH": "/usr/bin:/bin"})
             await agent.run(asyncio.Event(), once=True)
         finally:
             for server in made:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from boardwright.model.software import InstallSpec
-from tests.integration.agent.lab import CLUSTER, LabServer, Software, plan, servers
+from tests.integration.agent.lab import BOARD, CLUSTER, IDENTITIES, LabServer, Software, plan, servers
 
 BIG = os.urandom(1024) * 1024 * 24  # 24 MiB: three ranges
 SECONDS = 20.0  # how long a test waits for what must come
@@ -21,6 +21,7 @@ SECONDS = 20.0  # how long a test waits for what must come
 
 def config(tmp_path: Path, *made: LabServer) -> Path:
     path = tmp_path / "agent.toml"
+    IDENTITIES.write(tmp_path, BOARD)
     addresses = ", ".join(f'"{host}:{port}"' for host, port in (server.address for server in made))
     path.write_text(f"""
 [cluster]

@@ -18,6 +18,7 @@ from boardwright.model.inventory import Board
 from boardwright.model.location import Location
 from boardwright.model.report import BoardReport, GroupReport
 from boardwright.model.software import PIECE_SIZE, BlobRef, FileEntry, Manifest, digest_of, encode_manifest
+from tests.identities import Identities
 
 PATIENCE = 20.0  # seconds for anything that has to happen; two busy cores are slow
 
@@ -87,11 +88,13 @@ class ServerCluster:
         self._network = random.SystemRandom().randrange(2, 255)
         self.port = _free_port(f"127.{self._network}.0.1")
         self.servers: list[ServerProcess] = []
+        self.identities = Identities("test")
 
     def add(self, chassis: int, slot: int, *, start: bool = True, engine: str = "") -> ServerProcess:
         host = f"127.{self._network}.{chassis}.{slot}"
         folder = self.folder / f"c{chassis}s{slot}"
         folder.mkdir()
+        self.identities.write(folder, Board(folder.name, Location(str(chassis), str(slot)), "rp", server=True))
         server = ServerProcess(folder, host, _free_port(host), _free_port(host))
         (folder / "server.toml").write_text(
             f"""

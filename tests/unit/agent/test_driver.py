@@ -88,7 +88,14 @@ class World:
 
     def start(self) -> None:
         settings = AgentSettings(
-            cluster=ClusterSettings(name="core1", interfaces=("lo",), multicast=None, trust=self.state_dir),
+            cluster=ClusterSettings(
+                name="core1",
+                interfaces=("lo",),
+                multicast=None,
+                trust=self.state_dir,
+                certificate=self.state_dir,
+                key=self.state_dir,
+            ),
             board=BOARD,
             root=self.state_dir,
             state_dir=self.state_dir,

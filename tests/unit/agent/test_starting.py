@@ -8,6 +8,9 @@ import pytest
 from boardwright.agent import program
 from boardwright.agent.lock import StateLock
 from boardwright.errors import RefusedError, UsageError
+from boardwright.model.inventory import Board
+from boardwright.model.location import Location
+from tests.identities import Identities
 
 
 class EndedError(Exception):
@@ -21,6 +24,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     monkeypatch.setattr(os, "_exit", end)
     (tmp_path / "file").write_text("")
+    Identities("x").write(tmp_path, Board("a", Location("1", "1"), "t"))
     file = tmp_path / "agent.toml"
     file.write_text(
         '[cluster]\nname = "x"\ninterface = "lo"\n'

@@ -9,6 +9,10 @@ from boardwright.cli import init as module
 from boardwright.cli.init import init
 from boardwright.config import load_agent, load_inventory, load_operator, load_server
 from boardwright.errors import FailedError, RefusedError, UsageError
+from boardwright.model.location import Location
+from boardwright.trust.credentials import load_credentials
+from boardwright.trust.identity import Role
+from boardwright.trust.issuing import NOWHERE
 
 HEAD = '[cluster]\nname = "core1"\ninterface = "eth1"\nengine = "sqlite:state.db"\n'
 FIRST = """
@@ -57,14 +61,41 @@ class TestANewFolder:
     def test_every_board_gets_a_folder_with_what_its_programs_need(self, tmp_path: Path, inventory: Path) -> None:
         result = init(tmp_path / "deep" / "out", inventory)
         assert result.created == ("c1s1", "c1s3")
-        assert sorted(listing(result.directory)) == [
+        proof = ("certificate.pem", "key.pem", "trust/authority.pem")
+        assert set(listing(result.directory)) == {
             "c1s1/agent.toml",
             "c1s1/cluster.toml",
             "c1s1/server.toml",
             "c1s3/agent.toml",
             "operator/operator.toml",
-        ]
-        assert (result.directory / "c1s3" / "trust").is_dir()
+            "operator/keys/authority.pem",
+            *(f"{who}/{file}" for who in ("c1s1", "c1s3", "operator") for file in proof),
+        }
+
+    def test_everybody_can_prove_who_it_is_and_where_it_sits(self, tmp_path: Path, inventory: Path) -> None:
+        out = init(tmp_path / "out", inventory).directory
+        for who, role, location in (
+            ("c1s1", Role.SERVER, Location("1", "1")),
+            ("c1s3", Role.BOARD, Location("1", "3")),
+            ("operator", Role.ADMIN, NOWHERE),
+        ):
+            found = load_credentials(out / who / "certificate.pem", out / who / "key.pem", out / who / "trust", "core1")
+            assert (found.identity.role, found.identity.location) == (role, location)
+            found.authority.verify(found.certificate).check(found.sign(b"data"), b"data")
+
+    def test_keys_are_for_their_owners_only_and_the_authority_s_stays_with_the_operator(
+        self, tmp_path: Path, inventory: Path
+    ) -> None:
+        out = init(tmp_path / "out", inventory).directory
+        keys = [path for path in out.rglob("*.pem") if b"PRIVATE KEY" in path.read_bytes()]
+        assert {str(path.relative_to(out)) for path in keys} == {
+            "c1s1/key.pem",
+            "c1s3/key.pem",
+            "operator/key.pem",
+            "operator/keys/authority.pem",
+        }
+        assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in keys)
+        assert len({path.read_bytes() for path in keys}) == len(keys)
 
     def test_the_programs_take_what_was_written(self, tmp_path: Path, inventory: Path) -> None:
         out = init(tmp_path / "out", inventory).directory

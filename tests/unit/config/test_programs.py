@@ -93,6 +93,14 @@ class TestWhatIsRead:
         assert settings.inventory == tmp_path / "cluster.toml"
         assert settings.cluster.trust == tmp_path / "trust"
 
+    def test_what_nobody_says_lies_beside_the_file_whatever_drop_ins_say_beside_it(
+        self, server: Path, tmp_path: Path
+    ) -> None:
+        with_drop_in(server, '[cluster]\nmulticast = "none"\n')
+        cluster = load_server(server).cluster
+        assert cluster.certificate == tmp_path / "certificate.pem"
+        assert cluster.key == tmp_path / "key.pem"
+
     def test_the_memory_engine_is_there_for_tests(self, server: Path) -> None:
         with_drop_in(server, '[state]\nengine = "memory"\n')
         assert load_server(server).engine == "memory"
