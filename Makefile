@@ -1,7 +1,7 @@
 # Every target makes .venv ready by itself; PYTHON=/path/to/python3 picks the interpreter.
 #
 #   make demo [ARGS="--boards 8 --rate 0"]   a whole cluster on this machine
-#   make test [ARGS="tests/unit -k offers"]  every test but the soaks
+#   make test [ARGS="tests/unit -k offers"]  every test but the soaks; PROCESSES=0 runs them one after another
 #   make soak                                hours of kills and chance in half an hour: 1,000 kills, more subsets
 #   make lint                                style, layers, types
 #   make format                              lets ruff write
@@ -11,6 +11,7 @@
 
 SHELL = /bin/sh
 ARGS =
+PROCESSES = 2
 .PHONY: help demo test soak conformance lint format bench clean runtime dev
 
 help:
@@ -20,7 +21,7 @@ demo: runtime
 	@.venv/bin/boardwright demo $(ARGS)
 
 test: dev
-	@.venv/bin/python -m pytest -m "not soak" $(ARGS)
+	@.venv/bin/python -m pytest -m "not soak" -n $(PROCESSES) --dist loadfile $(ARGS)
 
 soak: dev
 	@.venv/bin/python -m pip install --quiet "atheris>=2.3" || echo "NOT FUZZED: atheris cannot be installed for this Python"

@@ -2,11 +2,15 @@
 
 CI has both, so such a skip would silently drop a test. A test that needs one says so in the reason of its skip
 ("needs root", "needs multicast").
+
+The run ends with how many points the fault tests visited, summed over the processes that it is spread over.
 """
 
 import os
 import re
+from collections import Counter
 from collections.abc import Generator, Iterator
+from typing import Any
 
 import pytest
 import structlog
@@ -15,6 +19,30 @@ pytest.register_assert_rewrite("tests.faults.checks")  # before anybody imports 
 
 _NO_SKIP = os.environ.get("BOARDWRIGHT_NO_SKIP") == "1"
 _NEEDS = re.compile(r"\b(root|multicast)\b", re.IGNORECASE)
+_POINTS = "boardwright_points"  # what a worker process hands over at its end
+_visited: Counter[str] = Counter()
+
+
+@pytest.fixture
+def points() -> Counter[str]:
+    """Counts for the summary at the end of the run."""
+    return _visited
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    handed_over = getattr(session.config, "workeroutput", None)
+    if handed_over is not None:
+        handed_over[_POINTS] = dict(_visited)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    _visited.update(getattr(node, "workeroutput", {}).get(_POINTS, {}))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for what, count in sorted(_visited.items()):
+        terminalreporter.write_line(f"faults: {count} {what}")
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,6 @@
 """Networks of the field: IPv6 only, two backplanes, interfaces that come and go, a small MTU, one-way paths."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -113,6 +114,8 @@ def test_offers_that_do_not_arrive_cost_a_server_only_its_nearness_and_requests_
 def test_two_computers_with_one_id_are_an_alarm_that_names_both_and_the_list_keeps_the_place(hosts: Hosts) -> None:
     hosts.init([(1, 1, True), (1, 3, False), (2, 3, False)])
     hosts.drop_in("c2s3", "agent", '[board]\nid = "c1s3"\n[agent]\nperiod = "1s"\n')
+    for file in ("certificate.pem", "key.pem"):  # a stolen identity, in another slot
+        shutil.copy(hosts.directory / "out" / "c1s3" / file, hosts.directory / "out" / "c2s3" / file)
     hosts.drop_in("c1s3", "agent", '[agent]\nperiod = "1s"\n')
     hosts.start_servers("c1s1")
     hosts.start_agents("c1s3", "c2s3")

@@ -1,16 +1,14 @@
-"""Where the fault tests work, and how many points they visited: CI shows it."""
+"""Where the fault tests work."""
 
 import os
 import shutil
 import tempfile
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 _MEMORY = Path("/dev/shm")
-_visited: Counter[str] = Counter()
 
 
 @pytest.fixture
@@ -22,14 +20,3 @@ def fast_disk(tmp_path: Path) -> Iterator[Path]:
     directory = Path(tempfile.mkdtemp(prefix="boardwright-faults-", dir=_MEMORY))
     yield directory
     shutil.rmtree(directory, ignore_errors=True)
-
-
-@pytest.fixture
-def points() -> Counter[str]:
-    """Counts for the summary at the end of the run."""
-    return _visited
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    for what, count in sorted(_visited.items()):
-        terminalreporter.write_line(f"faults: {count} {what}")
