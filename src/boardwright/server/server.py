@@ -25,7 +25,6 @@ from boardwright.net.interfaces import family_of, missing, present, resolve
 from boardwright.net.multicast import ControlSocket
 from boardwright.net.udp import written
 from boardwright.protocol.choose import Choice
-from boardwright.protocol.messages import Holding
 from boardwright.protocol.offerer import ServerFacts
 from boardwright.server.aftermath import Aftermath
 from boardwright.server.alarms import AlarmKind, Alarms
@@ -34,12 +33,9 @@ from boardwright.server.api.uploads import Intake
 from boardwright.server.asking import Asking
 from boardwright.server.board_reports import BoardReports
 from boardwright.server.claims import Claims
-from boardwright.server.collector import Collector
 from boardwright.server.counters import counted
 from boardwright.server.courier import Courier
-from boardwright.server.damage import Damage
 from boardwright.server.deployments import Deployments
-from boardwright.server.disk_watch import DiskWatch
 from boardwright.server.distance import leaves_chassis
 from boardwright.server.executor import Executor
 from boardwright.server.flood_watch import EVERY, FloodWatch
@@ -50,7 +46,6 @@ from boardwright.server.mirror import Mirror, MirrorState
 from boardwright.server.own_status import OwnStatus
 from boardwright.server.patient_kv import PatientKV
 from boardwright.server.peers import Peers
-from boardwright.server.piece_digests import PieceDigests
 from boardwright.server.publishing import PublishEvents, Publishing
 from boardwright.server.reachable import WILDCARDS, facts_for
 from boardwright.server.registration import keep_registered
@@ -58,12 +53,10 @@ from boardwright.server.replicator import Copying, Replicator
 from boardwright.server.responder import Responder
 from boardwright.server.retirement import Retirement
 from boardwright.server.rollout_watch import RolloutWatch
-from boardwright.server.room import Room
 from boardwright.server.routes import ApiParts, api
-from boardwright.server.scrubber import Checker, Scrubber
 from boardwright.server.silence import SilenceWatch
 from boardwright.server.standing import ServerStanding
-from boardwright.server.version_blobs import VersionBlobs
+from boardwright.server.storage import Loop, Storage
 from boardwright.state.active import ActiveRole
 from boardwright.state.engine import open_kv
 from boardwright.state.follow import Follower
@@ -72,7 +65,6 @@ from boardwright.state.records import CatalogRecord, ServerRecord
 from boardwright.transfer.caps import Caps
 from boardwright.transfer.listen import Listener
 from boardwright.transfer.serve import BlobService
-from boardwright.transfer.store import BlobStore
 from boardwright.trust.credentials import Credentials
 
 DEFAULT_CONTROL_PORT = 6687  # where unicast requests arrive if there is no multicast group to take the port from
@@ -91,15 +83,8 @@ class Server:
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self._active_since = time.monotonic()
-        self._store = BlobStore(settings.data_dir / "store")
         self._alarms = Alarms(settings.id, time.monotonic)
         self._mirror = Mirror(settings.data_dir / "mirror.json", self._on_copy)
-        self._blobs = BlobService(
-            self._store,
-            settings.admission,
-            caps=Caps(settings.per_board, settings.total, settings.inter_chassis),
-            is_far=leaves_chassis(self._mirror, settings.location),
-        )
         self._holdings = Holdings()
         self._holdings.know(self._mirror.state.catalog.values())
         self._listed = Listed(settings.inventory)
@@ -110,28 +95,23 @@ class Server:
         self._kv = PatientKV(lambda: open_kv(settings.engine))
         self._role = ActiveRole(self._kv, settings.id)
         self._standing = ServerStanding(self._role, self._mirror)
-        self._versions = VersionBlobs(self._store)
-        self._damage = Damage(self._store, self._holdings, self._versions, self._alarms, self._look_for_work)
-        self._scrubber = Scrubber(self._store, self._damage, settings.scrub_period)
-        self._checker = Checker(self._store, self._damage)
-        self._replicator: Replicator | None = None
-        self._collector = Collector(self._store, self._mirror, self._versions, self._damage, time.monotonic)
-        retirement = Retirement(
+        self._storage = Storage(settings, self._mirror, self._holdings, self._alarms, self._look_for_work, self._retire)
+        self._retirement = Retirement(
             self._kv,
             self._role.commit,
             self._mirror,
             self._board_reports,
-            self._collector,
-            self._versions,
+            self._storage.collector,
+            self._storage.versions,
             lambda: self._active_since,
         )
-        self._room = Room(
-            self._store,
-            settings.store_quota,
-            self._collector,
-            self._alarms,
-            lambda lacking: retirement.retire(lacking) if self._standing.is_active else (),
+        self._blobs = BlobService(
+            self._storage.blobs,
+            settings.admission,
+            caps=Caps(settings.per_board, settings.total, settings.inter_chassis),
+            is_far=leaves_chassis(self._mirror, settings.location),
         )
+        self._replicator: Replicator | None = None
         self._status = OwnStatus(
             settings,
             self._mirror,
@@ -139,7 +119,7 @@ class Server:
             self._standing,
             self._blobs,
             self._alarms,
-            lambda: self._room.short,
+            lambda: self._storage.room.short,
         )
         self._watch = RolloutWatch(self._mirror, self._board_reports, lambda: self._active_since, time.monotonic)
         self._silence = SilenceWatch(
@@ -191,13 +171,16 @@ class Server:
             settings.cluster.name, settings.id, network, multicast=settings.cluster.multicast is not None
         )
         loop = asyncio.get_running_loop()
+        storage = self._storage
         replicator = self._replicator = Replicator(
             settings.id,
             self._mirror,
             self._holdings,
-            self._store,
-            self._damage,
-            Copying(lambda record: self._ask(asking, loop, record), self._room, self._collector, self._other_active),
+            storage.blobs,
+            storage.damage,
+            Copying(
+                lambda record: self._ask(asking, loop, record), storage.room, storage.collector, self._other_active
+            ),
         )
         self._mirror.subscribe(lambda before, after: self._on_state(before, after, loop, replicator))
         self._start_loops(facts, replicator)
@@ -207,8 +190,7 @@ class Server:
         """End in order, within a few seconds; also what was started in part."""
         self._stop.set()
         self._executor.wake()
-        self._checker.wake()
-        self._collector.wake()
+        self._storage.wake()
         self._look_for_work()
         lease, others = self._threads[:1], self._threads[1:]
         for thread in lease:
@@ -271,9 +253,11 @@ class Server:
         )
 
     def _api_parts(self, blobs: str, responder: Responder) -> ApiParts:
-        pieces = PieceDigests(self._store)
-        events = PublishEvents(self._collector.touch, self._on_published)
-        publishing = Publishing(self._kv, self._role.commit, self._mirror, self._store, pieces, events, time.time)
+        storage = self._storage
+        events = PublishEvents(storage.collector.touch, storage.published)
+        publishing = Publishing(
+            self._kv, self._role.commit, self._mirror, storage.blobs, storage.pieces, events, time.time
+        )
         return ApiParts(
             server=self._settings.id,
             cluster=self._settings.cluster.name,
@@ -290,13 +274,13 @@ class Server:
             publishing=publishing,
             deployments=Deployments(self._kv, self._role.commit, self._mirror, time.time),
             watch=self._watch,
-            intake=Intake(self._store, pieces, self._room, self._collector, self._uploads),
+            intake=Intake(storage.blobs, storage.pieces, storage.room, storage.collector, self._uploads),
             held=self._held,
-            store=self._store,
+            store=storage.blobs,
             holdings=self._holdings,
-            damage=self._damage,
-            scrubber=self._scrubber,
-            checker=self._checker,
+            damage=storage.damage,
+            scrubber=storage.scrubber,
+            checker=storage.checker,
         )
 
     def _start_loops(self, facts: ServerFacts, replicator: Replicator) -> None:
@@ -304,22 +288,21 @@ class Server:
         record = ServerRecord(facts.server, place.chassis, place.slot, facts.api, facts.blobs, __version__)
         courier = Courier(facts.server, self._board_reports, self._standing, self._status.word)
         follower = Follower(self._kv, "", self._mirror)
-        stop = self._stop
-        self._start_thread("lease", lambda: self._role.run(stop, self._on_role))
-        self._start_thread("follower", lambda: follower.run(stop))
-        self._start_thread("executor", lambda: self._executor.run(stop))
-        self._start_thread("replicator", lambda: replicator.run(stop))
-        self._start_thread("collector", lambda: self._collector.run(stop))
-        self._start_thread("disk", lambda: DiskWatch(self._store.space, self._alarms).run(stop))
-        if self._settings.scrub_period:
-            self._start_thread("scrubber", lambda: self._scrubber.run(stop))
-        self._start_thread("checker", lambda: self._checker.run(stop))
-        self._start_thread("silence", lambda: self._silence.run(stop))
-        self._start_thread("courier", lambda: courier.run(stop))
-        self._start_thread("registration", lambda: keep_registered(self._kv, record, stop))
+        loops: list[Loop] = [
+            ("lease", lambda stop: self._role.run(stop, self._on_role)),
+            ("follower", follower.run),
+            ("executor", self._executor.run),
+            ("replicator", replicator.run),
+            *self._storage.loops(),
+            ("silence", self._silence.run),
+            ("courier", courier.run),
+            ("registration", lambda stop: keep_registered(self._kv, record, stop)),
+        ]
+        for name, run in loops:
+            self._start_thread(name, run)
 
-    def _start_thread(self, name: str, target: Callable[[], None]) -> None:
-        thread = threading.Thread(target=target, name=name, daemon=True)
+    def _start_thread(self, name: str, run: Callable[[threading.Event], None]) -> None:
+        thread = threading.Thread(target=run, args=(self._stop,), name=name, daemon=True)
         self._threads.append(thread)
         thread.start()
 
@@ -331,10 +314,8 @@ class Server:
             _log.info("active", epoch=held.epoch)
         self._executor.wake()
 
-    def _on_published(self, record: CatalogRecord) -> None:
-        self._holdings.mark(record.manifest, Holding.ALL)
-        self._damage.whole(record, ["a publish"])
-        self._collector.settle([record.manifest, *(self._versions.of(record.manifest) or ())])
+    def _retire(self, lacking: int) -> tuple[str, ...]:
+        return self._retirement.retire(lacking) if self._standing.is_active else ()
 
     def _other_active(self) -> str | None:
         active = self._standing.active()
@@ -383,7 +364,7 @@ class Server:
         """Runs on the follower's thread."""
         if before.catalog != after.catalog:
             self._holdings.know(after.catalog.values())
-            self._collector.wake()
+            self._storage.collector.wake()
             replicator.wake()
         if after.plan.generation > before.plan.generation and self._announcer is not None:
             loop.call_soon_threadsafe(self._announcer.announce, after.plan.generation)
