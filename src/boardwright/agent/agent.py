@@ -20,6 +20,7 @@ from boardwright.agent.driver import BoardDriver
 from boardwright.agent.installers.base import Factory
 from boardwright.agent.installers.registry import find_installers
 from boardwright.agent.ledger import Ledger
+from boardwright.agent.place import location_conflict
 from boardwright.agent.plan_source import PlanFound, find_plan
 from boardwright.agent.reporter import BoardReporter, Postman
 from boardwright.agent.worker import Worker
@@ -79,6 +80,7 @@ class Station:
             ledger=Ledger(settings.state_dir),
             rng=rng,
             now=time.monotonic(),
+            conflict=location_conflict(settings.board.location, credentials.identity.location),
         )
         self._reporter = BoardReporter(self.driver, rng, int(time.time() * 1000))
 
@@ -210,7 +212,10 @@ class Agent:
         try:
             for station in self._stations:
                 await station.open()
-                _log.info("started", board=station.settings.board.id, location=str(station.settings.board.location))
+                board, conflict = station.settings.board, station.driver.conflict
+                _log.info("started", board=board.id, location=str(board.location))
+                if conflict:
+                    _log.warning("nothing is activated", board=board.id, reason=conflict)
             on_ready(f"standing for {', '.join(settings.board.id for settings in self._boards)}")
             await self._until(stop, once)
         finally:

@@ -47,7 +47,7 @@ _log = log.get("agent.driver")
 class BoardDriver:
     """One board. `now` is monotonic seconds throughout."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a board is made of, each part handed in
         self,
         settings: AgentSettings,
         *,
@@ -57,9 +57,12 @@ class BoardDriver:
         rng: Randomness,
         now: float,
         timings: Timings = Timings(),
+        conflict: str = "",
     ) -> None:
+        """`conflict`: why nothing may take over on this board (``agent.place``)."""
         self.settings = settings
         self.board = settings.board
+        self.conflict = conflict
         self.plan: BoardPlan | None = None
         self.trouble = ""  # why nothing is heard of the plan
         self._hands = hands
@@ -258,7 +261,9 @@ class BoardDriver:
             for kept in (recorded.running, recorded.previous):
                 if kept is not None:
                     self._hands.holds(kept)  # so that its requirements are known
-            self.groups[group], actions = resume(recorded, found, now, self._timing, staged=staged)
+            self.groups[group], actions = resume(
+                recorded, found, now, self._timing, staged=staged, conflict=self.conflict
+            )
             self._pending.add(group, actions)
         self._save_and_do(now)
 
@@ -273,7 +278,7 @@ class BoardDriver:
 
     def _permit(self, now: float) -> None:
         """Let the first staged group that may take over do so, and tell the others why not."""
-        for group, event in permissions(self.groups, self._hands):
+        for group, event in permissions(self.groups, self._hands, self.conflict):
             self._step(group, event, now)
 
     def _save_and_do(self, now: float) -> None:

@@ -4,6 +4,7 @@ Rules:
 
 * One group at a time, in the order that requirements between groups ask for (``agent.order``).
 * Every other staged group hears why it waits.
+* On a board that does not know where it sits (``agent.place``), none may, whatever the order.
 """
 
 from collections.abc import Mapping
@@ -24,11 +25,13 @@ class Versions(Protocol):
     def activation_limit(self, target: Target) -> float: ...
 
 
-def permissions(groups: Mapping[str, Deployment], versions: Versions) -> list[tuple[str, Event]]:
-    """One event for each staged group: it may take over, or why not yet."""
+def permissions(groups: Mapping[str, Deployment], versions: Versions, conflict: str = "") -> list[tuple[str, Event]]:
+    """One event for each staged group: it may take over, or why not yet; `conflict`: why none on this board may."""
     staged = {group: one.phase.target for group, one in groups.items() if isinstance(one.phase, d.Staged)}
     if not staged:
         return []
+    if conflict:
+        return [(group, d.Held(target.manifest, conflict)) for group, target in staged.items()]
     busy = next((one for one in groups.values() if isinstance(one.phase, _BUSY)), None)
     running = {group: versions.release(one.running) for group, one in groups.items() if one.running is not None}
     found = order(running, {group: versions.release(target) for group, target in staged.items()})

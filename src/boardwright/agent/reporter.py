@@ -72,6 +72,7 @@ class BoardReporter:
             groups=groups,
             explanations=self._explanations(),
             retry=self._driver.retry,
+            conflict=self._driver.conflict,
         )
 
     def _explanations(self) -> tuple[Explanation, ...]:

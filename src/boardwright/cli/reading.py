@@ -117,7 +117,7 @@ def show_boards(found: BoardList) -> None:
     for board in found.boards:
         place = (board.id, board.chassis, board.slot, board.type)
         if not board.groups:
-            rows.append((*place, "-", "-", "-", "-", "-", "-", output.ago(board.seen), ""))
+            rows.append((*place, "-", "-", "-", "-", "-", "-", output.ago(board.seen), board.conflict))
         for name, group in sorted(board.groups.items()):
             source = f"{group.server.id} ({group.server.tier.value})" if group.server else "-"
             rows.append(
@@ -130,7 +130,7 @@ def show_boards(found: BoardList) -> None:
                     output.percent(group) or "-",
                     source,
                     output.ago(board.seen),
-                    group.reason,
+                    group.reason or board.conflict,
                 )
             )
     columns = (
@@ -249,7 +249,12 @@ def _trouble(sick: Mapping[str, str], boards: BoardList) -> Iterator[str]:
         yield f"server {server} is {health}"
     failed = [board.id for board in boards.boards if _has_failed(board)]
     silent = [board.id for board in boards.boards if board.seen is None or board.seen > SILENT_AFTER]
-    for ids, what in ((failed, "failed a deployment"), (silent, f"not heard for {SILENT_AFTER:.0f} s")):
+    misplaced = [board.id for board in boards.boards if board.conflict]
+    for ids, what in (
+        (failed, "failed a deployment"),
+        (silent, f"not heard for {SILENT_AFTER:.0f} s"),
+        (misplaced, "activate nothing, location-conflict"),
+    ):
         if ids:
             named = ", ".join(ids[:NAMED_BOARDS]) + (" ..." if len(ids) > NAMED_BOARDS else "")
             yield f"{output.count(len(ids), 'board')} {what}: {named}"

@@ -75,7 +75,7 @@ class Health(msgspec.Struct, frozen=True):
 
 
 class BoardStatus(msgspec.Struct, frozen=True):
-    """`seen` is the age in seconds of the last word from the board, None if never heard."""
+    """`seen` is the age in seconds of the last word from the board, None if never heard; `conflict` see BoardReport."""
 
     id: str
     chassis: str
@@ -84,6 +84,7 @@ class BoardStatus(msgspec.Struct, frozen=True):
     generation: int
     seen: float | None
     groups: dict[str, GroupReport]
+    conflict: str = ""
 
 
 class BoardList(msgspec.Struct, frozen=True):

@@ -85,7 +85,8 @@ class Explanation(msgspec.Struct, frozen=True):
 class BoardReport(msgspec.Struct, frozen=True):
     """What an agent posts to a server; `sequence` grows with every report, so late ones are dropped.
 
-    `retry` is the highest count of retries that the board has heard of.
+    `retry` is the highest count of retries that the board has heard of. `conflict`: why nothing may take over on it
+    (``agent.place``); '' if nothing is in the way.
     """
 
     board: Board
@@ -94,3 +95,4 @@ class BoardReport(msgspec.Struct, frozen=True):
     groups: dict[str, GroupReport] = {}
     explanations: tuple[Explanation, ...] = ()
     retry: int = 0
+    conflict: str = ""

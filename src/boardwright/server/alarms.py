@@ -32,6 +32,7 @@ class AlarmKind(enum.Enum):
 
     DUPLICATE_ID = "duplicate-id"
     SLOT_CONFLICT = "slot-conflict"
+    LOCATION_CONFLICT = "location-conflict"
     SILENT_BOARD = "silent-board"
     DAMAGED_BLOB = "damaged-blob"
     DISK = "disk"

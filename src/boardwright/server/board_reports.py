@@ -33,6 +33,7 @@ CHANGE_EVERY = 30.0  # seconds; a card is moved in minutes, a liar and the board
 # A few chassis that no inventory lists power on at one moment; then one more board every 0.1 s.
 STRANGERS_BURST, STRANGERS_RATE = 500.0, 10.0
 MAX_HEARD = 64  # offers of one explanation
+MAX_CONFLICT = 400  # characters; the sentence with two places of 64 and 64 characters each
 
 
 class BoardView(msgspec.Struct, frozen=True):
@@ -43,10 +44,22 @@ class BoardView(msgspec.Struct, frozen=True):
     age: float
     groups: dict[str, GroupReport] = {}
     retry: int = 0
+    conflict: str = ""
 
 
 class _Entry:
-    __slots__ = ("board", "changed", "explanations", "generation", "groups", "heard", "reported", "retry", "sequence")
+    __slots__ = (
+        "board",
+        "changed",
+        "conflict",
+        "explanations",
+        "generation",
+        "groups",
+        "heard",
+        "reported",
+        "retry",
+        "sequence",
+    )
 
     def __init__(self, board: Board) -> None:
         self.board = board
@@ -56,6 +69,7 @@ class _Entry:
         self.reported = False
         self.sequence = SIGHTING
         self.retry = 0
+        self.conflict = ""
         self.groups: dict[str, GroupReport] = {}
         # Encoded: as objects the explanations of 10,000 boards would take 40 MiB.
         self.explanations: dict[str, bytes] = {}
@@ -183,6 +197,7 @@ class BoardReports:
         entry.reported = True
         entry.sequence = report.sequence
         entry.retry = report.retry
+        entry.conflict = report.conflict[:MAX_CONFLICT]
         entry.groups = {name: _trimmed(group) for name, group in report.groups.items()}
         for explanation in report.explanations:
             kept = msgspec.structs.replace(explanation, offers=explanation.offers[:MAX_HEARD])
@@ -191,12 +206,19 @@ class BoardReports:
             del entry.explanations[group]
 
     def _view(self, entry: _Entry) -> BoardView:
-        return BoardView(entry.board, entry.generation, self._clock() - entry.heard, entry.groups, entry.retry)
+        age = self._clock() - entry.heard
+        return BoardView(entry.board, entry.generation, age, entry.groups, entry.retry, entry.conflict)
 
     def _report(self, entry: _Entry) -> BoardReport:
         explanations = (msgspec.msgpack.decode(data, type=Explanation) for data in entry.explanations.values())
         return BoardReport(
-            entry.board, entry.generation, entry.sequence, entry.groups, tuple(explanations), entry.retry
+            entry.board,
+            entry.generation,
+            entry.sequence,
+            entry.groups,
+            tuple(explanations),
+            entry.retry,
+            entry.conflict,
         )
 
 

@@ -44,6 +44,7 @@ def board_status(board: str, state: MirrorState, view: BoardView | None) -> Boar
         generation=0 if view is None else view.generation,
         seen=None if view is None else round(view.age, 3),
         groups=groups,
+        conflict="" if view is None else view.conflict,
     )
 
 

@@ -125,14 +125,18 @@ class Claims:
             turn = self._requests.heard(board.id, host, self._clock(), mark=nonce, place=place)
             self._placed(board, host, turn)
 
-    def report(self, board: Board, host: str) -> None:
-        """A report came; `host` is empty if another server passed it on."""
+    def report(self, board: Board, host: str, conflict: str = "") -> None:
+        """A report came; `host` is empty if another server passed it on, `conflict` why nothing may take over there."""
         turn, place = False, str(board.location)
         with self._lock:
             if host and not _loopback(host):  # on loopback every board of the host has the same address
                 host = self._requests.name_of(board.id, host)
                 turn = self._reports.heard(board.id, host, self._clock(), place=place)
             self._placed(board, host, turn)
+        if conflict:
+            self._alarms.sound(AlarmKind.LOCATION_CONFLICT, board.id, f"board {board.id}: {conflict}", lasting=False)
+        else:
+            self._alarms.clear(AlarmKind.LOCATION_CONFLICT, board.id)
 
     def contested(self, board: str) -> bool:
         """Whether two computers speak as this board."""

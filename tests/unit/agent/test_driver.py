@@ -11,6 +11,7 @@ from boardwright.agent.downloads import Download
 from boardwright.agent.driver import BoardDriver
 from boardwright.agent.ledger import Ledger
 from boardwright.agent.order import Release
+from boardwright.agent.place import location_conflict
 from boardwright.agent.plan_source import find_plan
 from boardwright.agent.reporter import HEARTBEAT, BoardReporter
 from boardwright.config.settings import AgentSettings, ClusterSettings
@@ -83,6 +84,7 @@ class World:
         self.plan_takes = 0.0  # seconds
         self.releases: dict[str, Release] = {}
         self.reports: list[BoardReport] = []
+        self.certified = BOARD.location
         self._queue: list[Callable[[], None]] = []
         self.start()
 
@@ -105,7 +107,13 @@ class World:
         self._queue.clear()
         rng = Random(1)
         self.driver = BoardDriver(
-            settings, hands=self, outside=self, ledger=Ledger(self.state_dir), rng=rng, now=self.now
+            settings,
+            hands=self,
+            outside=self,
+            ledger=Ledger(self.state_dir),
+            rng=rng,
+            now=self.now,
+            conflict=location_conflict(BOARD.location, self.certified),
         )
         self.reporter = BoardReporter(self.driver, rng, 0)
 
@@ -285,6 +293,52 @@ class TestABlankBoard:
         world.start()
         assert before.server is not None
         assert world.driver.account("platform") == before
+
+
+class TestABoardElsewhereThanItsCertificateSays:
+    @pytest.fixture
+    def moved(self, world: World) -> World:
+        world.certified = Location("1", "7")
+        world.start()
+        world.deploy(1, P1, R1)
+        return world
+
+    def staged(self, world: World) -> bool:
+        return all(world.state(group) is DeploymentState.STAGED for group in ("platform", "routing"))
+
+    def test_downloads_everything_and_activates_nothing(self, moved: World) -> None:
+        assert moved.run(10, lambda: self.staged(moved))
+        moved.run(600)
+        assert self.staged(moved)
+        assert moved.in_place == {}
+
+    def test_says_why_of_every_group_and_of_itself(self, moved: World) -> None:
+        moved.run(10, lambda: self.staged(moved))
+        moved.run(1)
+        report = moved.reports[-1]
+        reasons = {report.conflict, *(group.reason for group in report.groups.values())}
+        assert len(reasons) == 1
+        (reason,) = reasons
+        assert reason.startswith("location-conflict: its configuration says 1/3, its certificate 1/7;")
+
+    def test_goes_on_once_both_agree_and_it_was_restarted_and_downloads_nothing_anew(self, moved: World) -> None:
+        moved.run(10, lambda: self.staged(moved))
+        moved.done.clear()
+        moved.certified = BOARD.location
+        moved.start()
+        assert moved.run(10, lambda: moved.confirmed(P1, R1))
+        assert not [one for one in moved.done if isinstance(one, str)]
+        moved.run(10)
+        assert moved.reports[-1].conflict == ""
+
+    def test_says_it_also_while_there_is_nothing_to_activate(self, world: World) -> None:
+        world.deploy(1, P1)
+        world.run(10, lambda: world.confirmed(P1))
+        world.certified = Location("2", "3")
+        world.start()
+        world.run(10)
+        assert world.state("platform") is DeploymentState.CONFIRMED
+        assert world.reports[-1].conflict.startswith("location-conflict")
 
 
 class TestMetadataComesFromTheNewest:

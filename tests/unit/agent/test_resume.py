@@ -102,6 +102,20 @@ def test_a_version_that_restarts_the_board_is_rolled_back_in_the_end(kind: type[
     assert actions == (d.RollBack(NEW, OLD),)
 
 
+def test_a_take_over_that_was_cut_off_is_taken_back_if_the_board_sits_elsewhere_now() -> None:
+    """Not the version is to blame: once the places agree it is staged and activated anew."""
+    for interrupted, found in ((d.Activating(target=NEW, since=0.0), NEW), (d.Probing(target=NEW, since=0.0), OLD)):
+        after, actions = resume(_in(interrupted), found, 5.0, conflict="location-conflict: ...")
+        assert actions == (d.RollBack(NEW, OLD),)
+        assert isinstance(after.phase, d.RollingBack)
+        assert (after.phase.reason, after.phase.bad) == ("location-conflict: ...", False)
+
+
+def test_a_version_that_has_taken_over_already_is_probed_wherever_the_board_sits() -> None:
+    _, actions = resume(_in(d.Probing(target=NEW, since=0.0)), NEW, 5.0, conflict="location-conflict: ...")
+    assert actions == (d.Probe(NEW),)
+
+
 def test_a_rollback_is_done_again() -> None:
     rolling = _in(d.RollingBack(target=NEW, since=0.0, reason="sick"))
     after, actions = resume(rolling, NEW, 5.0)

@@ -34,6 +34,7 @@ def test_boards_json_has_the_documented_shape(command: Command) -> None:
                         "held": "",
                     }
                 },
+                "conflict": "",
             }
         ]
     }
@@ -124,6 +125,21 @@ def test_status_names_boards_that_failed_or_are_silent(command: Command, cluster
     assert isinstance(found, dict)
     assert len(found["trouble"]) == 3
     assert [alarm["kind"] for alarm in found["alarms"]] == ["disk"]
+
+
+def test_a_board_elsewhere_than_its_certificate_says_is_shown_with_the_reason(
+    command: Command, cluster: FakeCluster
+) -> None:
+    why = "location-conflict: its configuration says 1/3, its certificate 1/4"
+    idle = GroupReport(version="1", state=DeploymentState.CONFIRMED)
+    cluster.board_list = BoardList(
+        (
+            BoardStatus("c1s3", "1", "3", "lc", 2, 0.5, {"platform": idle}, why),
+            BoardStatus("c1s4", "1", "4", "lc", 2, 0.5, {}, why),
+        )
+    )
+    assert command("boards").out.count(why) == 2
+    assert "trouble: 2 boards activate nothing, location-conflict: c1s3, c1s4" in command("status").out
 
 
 def test_one_board_is_shown_with_what_its_hooks_printed(command: Command, cluster: FakeCluster) -> None:

@@ -1,5 +1,7 @@
 """What boards say: kept in memory, bounded, passed on once."""
 
+import msgspec
+
 from boardwright.model.inventory import Board
 from boardwright.model.location import Location
 from boardwright.model.report import DeploymentState, Explanation, GroupReport
@@ -51,6 +53,16 @@ def test_an_agent_that_lost_its_disk_is_believed_after_the_time_that_a_report_ca
     board_reports.take([report(board(), 500)])
     clock.now += LATE_WINDOW
     assert board_reports.take([report(board(), 1, platform=confirmed("1"))]) == 1
+
+
+def test_why_nothing_may_take_over_on_a_board_is_shown_and_passed_on() -> None:
+    board_reports = BoardReports(Clock())
+    board_reports.take([msgspec.structs.replace(report(board(), 1), conflict="location-conflict: " + "x" * 1000)])
+    view = board_reports.view("c1s3")
+    assert view is not None
+    assert view.conflict.startswith("location-conflict")
+    assert len(view.conflict) < 500
+    assert [one.conflict for one in board_reports.outgoing(10)] == [view.conflict]
 
 
 def test_a_request_shows_that_a_board_lives_and_does_not_touch_what_it_reported() -> None:

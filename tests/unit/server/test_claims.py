@@ -140,6 +140,17 @@ class TestOneSlotTwice:
         assert bench.raised() == []
 
 
+class TestAnotherPlaceThanItsCertificateSays:
+    WHY = "location-conflict: its configuration says 1/3, its certificate 1/4"
+
+    def test_is_an_alarm_with_its_own_words_until_it_reports_without(self, bench: Bench) -> None:
+        bench.claims.report(board(), HERE, self.WHY)
+        assert bench.raised() == [("location-conflict", "c1s3")]
+        assert self.WHY in bench.sentence()
+        bench.claims.report(board(), HERE)
+        assert bench.raised() == []
+
+
 class TestAnotherPlaceThanListed:
     def test_is_an_alarm_at_once_with_both_places(self, bench: Bench) -> None:
         bench.listed["c1s3"] = Location("1", "3")

@@ -31,7 +31,7 @@ def routes(board_reports: BoardReports, claims: Claims, mirror: Mirror) -> list[
         host = "" if passed_on or request.client is None else request.client.host
         for report in data:
             if board_reports.knows(report.board.id):
-                claims.report(report.board, host)
+                claims.report(report.board, host, report.conflict)
         state = mirror.state
         counts = {report.board.id: state.retry_of(report.board.id) for report in data}
         retries = {report.board.id: count for report in data if report.retry < (count := counts[report.board.id])}
