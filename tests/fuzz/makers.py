@@ -18,6 +18,7 @@ from boardwright.model.software import (
 )
 from boardwright.protocol.codec import encode_request
 from boardwright.protocol.messages import GroupQuery, Request
+from tests.identities import Identities
 
 
 def good_manifest() -> bytes:
@@ -88,3 +89,8 @@ def good_datagram() -> bytes:
     """A whole version request of the cluster core1."""
     query = GroupQuery("platform", "1.0", bytes(32))
     return encode_request(Request("core1", bytes(16), "c1s3", "1", "3", "lc", groups=(query,)))
+
+
+def good_certificate() -> bytes:
+    """A board's certificate (DER)."""
+    return Identities("core1").board("c1s3").certificate

@@ -14,7 +14,7 @@ except ImportError:
     sys.exit("atheris is not installed: pip install 'boardwright[fuzz]'")
 
 with atheris.instrument_imports(include=["boardwright", "tarfile"]):
-    from tests.fuzz.makers import good_datagram, good_manifest, good_tar
+    from tests.fuzz.makers import good_certificate, good_datagram, good_manifest, good_tar
     from tests.fuzz.targets import TARGETS
 
 MEMORY_MIB = 512  # of the whole process with atheris' own tables; more means that an input was believed
@@ -23,7 +23,13 @@ MEMORY_MIB = 512  # of the whole process with atheris' own tables; more means th
 def main() -> None:
     name, seconds = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 60
     target = TARGETS[name]
-    seed = {"manifest": good_manifest(), "archive": good_tar(), "codec": good_datagram()}.get(name, b"")
+    seeds = {
+        "manifest": good_manifest,
+        "archive": good_tar,
+        "codec": good_datagram,
+        "credentials": good_certificate,
+    }
+    seed = seeds[name]() if name in seeds else b""
 
     def one(data: bytes) -> None:
         # The first byte chooses: the input as it is, or laid over a good one, which gets deeper sooner.

@@ -20,6 +20,12 @@ from boardwright.protocol.codec import Received, decode, encode_announcement, en
 from boardwright.protocol.messages import MAX_DATAGRAM, Announcement, Offer
 from boardwright.transfer.options import SoftwareOptions, read_options
 from boardwright.transfer.pack import pack
+from boardwright.trust.errors import UntrustedError
+from boardwright.trust.identity import identity_of, read_certificate, read_uri
+from boardwright.trust.joining import read_token
+from boardwright.trust.revocation import read_revocations
+from boardwright.trust.sessions import Sessions
+from tests.identities import Identities
 
 
 def manifest(data: bytes) -> None:
@@ -87,10 +93,34 @@ def archive(data: bytes) -> None:
         assert sorted(one.name for one in Path(place).iterdir()) == ["a.tar", "work"]
 
 
+_IDENTITIES = Identities("core1")
+_SESSIONS = Sessions("c1s1", bytes(32))
+
+
+def credentials(data: bytes) -> None:
+    """What strangers prove themselves with: certificates, tokens, nonces; and lists of revoked keys."""
+    text = data.decode("latin-1")
+    authority, root = _IDENTITIES.authority, identity_of(read_certificate(_IDENTITIES.issuer.certificate))
+    reads: tuple[Callable[[], object], ...] = (
+        lambda: authority.verify(data),
+        lambda: authority.verify(_IDENTITIES.issuer.certificate, enroller=data),
+        lambda: identity_of(read_certificate(data)),
+        lambda: read_uri(text),
+        lambda: read_token(text),
+        lambda: _SESSIONS.read(text, now=0.0),
+        lambda: _SESSIONS.open(root, data, data, now=0.0),
+        lambda: read_revocations(data, root),
+    )
+    for read in reads:
+        with contextlib.suppress(UntrustedError, UsageError):
+            read()
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "manifest": manifest,
     "codec": codec,
     "bodies": bodies,
     "settings": settings,
     "archive": archive,
+    "credentials": credentials,
 }

@@ -13,12 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz import targets
-from tests.fuzz.makers import good_manifest, good_tar, good_tree, mutate
+from tests.fuzz.makers import good_certificate, good_manifest, good_tar, good_tree, mutate
 
 FEW = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 MANY = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 
 TAR = good_tar()
+CERTIFICATE = good_certificate()
 CHANGES = st.lists(
     st.tuples(st.integers(0, 1 << 20), st.integers(0, 600), st.binary(max_size=40)), min_size=1, max_size=4
 )
@@ -116,6 +117,18 @@ class TestMessagesAndBodies:
     @given(st.one_of(st.binary(max_size=300), VALUES.map(json)))
     def test_json(self, data: bytes) -> None:
         targets.bodies(data)
+
+
+class TestCredentials:
+    @MANY
+    @given(st.binary(max_size=900))
+    def test_of_anything(self, data: bytes) -> None:
+        targets.credentials(data)
+
+    @MANY
+    @given(CHANGES)
+    def test_a_certificate_with_bytes_changed(self, changes: list[tuple[int, int, bytes]]) -> None:
+        targets.credentials(mutate(CERTIFICATE, changes))
 
 
 WORDS = "cluster board server agent relay limits state name interface multicast servers peers id chassis slot type"
