@@ -5,6 +5,7 @@ Rules:
 * The authority's key is made once, stays in the operator's folder (``keys/``) and goes nowhere else.
 * Every board gets a key of its own (mode 0600) and a certificate that says who it is and where it sits: a control
   board as a server, any other as a board. The operator's own certificate is an admin's.
+* A control board gets a second key, its enroller's, with which it lets line boards in (``trust.enroller``).
 * Everybody gets the authority's certificate, by which they know each other.
 """
 
@@ -14,6 +15,7 @@ from pathlib import Path
 from boardwright.errors import RefusedError
 from boardwright.model.inventory import Board
 from boardwright.trust.credentials import AUTHORITY, CERTIFICATE, KEY, load_authority, load_key
+from boardwright.trust.enroller import ENROLLER, ENROLLER_KEY
 from boardwright.trust.identity import Role
 from boardwright.trust.issuing import NOWHERE, Issuer, certificate_pem, key_pem, new_key
 
@@ -45,6 +47,11 @@ def enroll_board(folder: Path, board: Board, issuer: Issuer) -> None:
     key = new_key()
     certificate = issuer.issue(board.id, role, board.location, key.public_key())
     _write(folder, certificate, key_pem(key), issuer)
+    if board.server:
+        online = new_key()
+        leave = issuer.issue(board.id, Role.ENROLLER, board.location, online.public_key())
+        (folder / ENROLLER).write_bytes(certificate_pem(leave))
+        write_private(folder / ENROLLER_KEY, key_pem(online))
 
 
 def enroll_operator(folder: Path, issuer: Issuer) -> None:

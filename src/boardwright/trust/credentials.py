@@ -60,7 +60,7 @@ class Credentials:
 def load_credentials(certificate: Path, key: Path, trust: Path, cluster: str, subject: str = "") -> Credentials:
     """Read the files of `subject` ('': whoever it is); raises UsageError."""
     authority = load_authority(trust, cluster)
-    chain = _certificates(certificate)
+    chain = load_certificates(certificate)
     private = load_key(key)
     try:
         found = Credentials(chain, private, authority)
@@ -78,7 +78,7 @@ def load_authority(trust: Path, cluster: str) -> Authority:
     """The authority of `cluster` in the folder `trust`; raises UsageError."""
     path = trust / AUTHORITY
     try:
-        return Authority(_certificates(path)[0], cluster)
+        return Authority(load_certificates(path)[0], cluster)
     except UntrustedError as error:
         raise UsageError(f"{path}: {error}", hint=_HINT) from error
 
@@ -100,7 +100,8 @@ def load_key(path: Path, passphrase: str = "") -> ec.EllipticCurvePrivateKey:
     return key
 
 
-def _certificates(path: Path) -> tuple[bytes, ...]:
+def load_certificates(path: Path) -> tuple[bytes, ...]:
+    """One or two certificates (PEM) of a cluster, unverified, as DER; raises UsageError."""
     try:
         found = x509.load_pem_x509_certificates(_read(path))
         chain = tuple(one.public_bytes(serialization.Encoding.DER) for one in found)

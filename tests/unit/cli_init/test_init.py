@@ -10,9 +10,11 @@ from boardwright.cli.init import init
 from boardwright.config import load_agent, load_inventory, load_operator, load_server
 from boardwright.errors import FailedError, RefusedError, UsageError
 from boardwright.model.location import Location
-from boardwright.trust.credentials import load_credentials
+from boardwright.trust.credentials import load_authority, load_credentials
+from boardwright.trust.enroller import load_enroller
+from boardwright.trust.errors import UntrustedError
 from boardwright.trust.identity import Role
-from boardwright.trust.issuing import NOWHERE
+from boardwright.trust.issuing import NOWHERE, new_key
 
 HEAD = '[cluster]\nname = "core1"\ninterface = "eth1"\nengine = "sqlite:state.db"\n'
 FIRST = """
@@ -66,6 +68,8 @@ class TestANewFolder:
             "c1s1/agent.toml",
             "c1s1/cluster.toml",
             "c1s1/server.toml",
+            "c1s1/enroller.pem",
+            "c1s1/enroller-key.pem",
             "c1s3/agent.toml",
             "operator/operator.toml",
             "operator/keys/authority.pem",
@@ -83,6 +87,17 @@ class TestANewFolder:
             assert (found.identity.role, found.identity.location) == (role, location)
             found.authority.verify(found.certificate).check(found.sign(b"data"), b"data")
 
+    def test_a_control_board_gets_a_second_key_that_lets_line_boards_in(self, tmp_path: Path, inventory: Path) -> None:
+        out = init(tmp_path / "out", inventory).directory
+        authority = load_authority(out / "c1s3" / "trust", "core1")
+        enroller = load_enroller(out / "c1s1", authority, "core1", "c1s1")
+        assert enroller is not None
+        own = enroller.issue("c1s9", Role.BOARD, Location("1", "9"), new_key().public_key())
+        assert authority.verify(own, enroller.certificate).identity.id == "c1s9"
+        other = enroller.issue("c1s9", Role.SERVER, Location("1", "9"), new_key().public_key())
+        with pytest.raises(UntrustedError):
+            authority.verify(other, enroller.certificate)
+
     def test_keys_are_for_their_owners_only_and_the_authority_s_stays_with_the_operator(
         self, tmp_path: Path, inventory: Path
     ) -> None:
@@ -90,6 +105,7 @@ class TestANewFolder:
         keys = [path for path in out.rglob("*.pem") if b"PRIVATE KEY" in path.read_bytes()]
         assert {str(path.relative_to(out)) for path in keys} == {
             "c1s1/key.pem",
+            "c1s1/enroller-key.pem",
             "c1s3/key.pem",
             "operator/key.pem",
             "operator/keys/authority.pem",
