@@ -1,0 +1,200 @@
+"""What is signed away from the cluster: root and targets by the operator, software by whom a group is delegated to.
+
+Rules:
+
+* Functions from signed bytes and signers to signed bytes: nothing is read, written or remembered here.
+* Every change makes the next version of one role; the versions before it stay valid until somebody publishes the next.
+* Root is signed by the keys that it names and by those of the root before it (TUF specification section 5.3.4).
+* Online keys (one per control board) sign snapshot, timestamp and ``plans``: never software.
+* A version that is named stays what it is: other content under its name is refused.
+* What is signed here lasts ``LIFE``: what ends sooner is what the cluster renews by itself.
+"""
+
+import datetime as dt
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from securesystemslib.signer import CryptoSigner, Key, Signer
+from tuf.api import exceptions
+from tuf.api.metadata import (
+    DelegatedRole,
+    Delegations,
+    Metadata,
+    Root,
+    Snapshot,
+    TargetFile,
+    Targets,
+    Timestamp,
+)
+from tuf.api.serialization import DeserializationError
+from tuf.api.serialization.json import JSONSerializer
+
+from boardwright.errors import RefusedError
+from boardwright.model.software import Target
+from boardwright.trust.errors import UntrustedError
+from boardwright.trust.names import (
+    PLAN_PATHS,
+    PLANS,
+    ROOT,
+    SNAPSHOT,
+    TARGETS,
+    TIMESTAMP,
+    group_paths,
+    group_role,
+    version_path,
+)
+
+LIFE = 10 * 365 * 86_400.0  # seconds; the operator's keys are used by hand, and boards lie on shelves for years
+MAX_METADATA = 5_000_000  # bytes of one role, what python-tuf takes of targets; 15,000 versions of a group
+_compact = JSONSerializer(compact=True)
+_S = TypeVar("_S", Root, Timestamp, Snapshot, Targets)
+
+
+class RootKeys:
+    """Who signs what: `root` and `targets` are the operator's, `online` those of the control boards."""
+
+    def __init__(self, root: Sequence[Key], targets: Sequence[Key], online: Sequence[Key]) -> None:
+        self.root, self.targets, self.online = tuple(root), tuple(targets), tuple(online)
+
+    @classmethod
+    def of(cls, root: bytes) -> "RootKeys":
+        """Those of a signed root; raises UntrustedError."""
+        signed = read_role(root, Root).signed
+
+        def keys(role: str) -> list[Key]:
+            return [signed.keys[keyid] for keyid in signed.roles[role].keyids]
+
+        return cls(keys(ROOT), keys(TARGETS), keys(TIMESTAMP))
+
+    def without(self, online: str) -> "RootKeys":
+        """The same without the online key of this id; RefusedError if it is not there, or the last."""
+        left = [key for key in self.online if key.keyid != online]
+        if len(left) == len(self.online):
+            raise RefusedError(f"no control board signs with the key {online[:12]}")
+        if not left:
+            raise RefusedError("this is the last control board that signs", hint="add another one first")
+        return RootKeys(self.root, self.targets, left)
+
+
+def new_root(keys: RootKeys, signers: Sequence[Signer], now: float) -> bytes:
+    """The first root; `signers` are those of its root role, `now` is seconds since the epoch."""
+    return _sign_root(Root(version=1, consistent_snapshot=True), keys, signers, now)
+
+
+def next_root(current: bytes, keys: RootKeys, signers: Sequence[Signer], now: float) -> bytes:
+    """The root after `current` with these keys; `signers` are those of both. Raises UntrustedError, RefusedError."""
+    root = read_role(current, Root)
+    root.signed.version += 1
+    data = _sign_root(root.signed, keys, signers, now)
+    made = read_role(data, Root)
+    try:
+        for judge in (read_role(current, Root), made):
+            judge.signed.verify_delegate(ROOT, made.signed_bytes, made.signatures)
+    except exceptions.UnsignedMetadataError as error:
+        raise RefusedError(
+            "the new root is not signed by the keys of the old and of the new one", hint="bring the keys of both"
+        ) from error
+    return data
+
+
+def new_targets(online: Sequence[Key], signer: Signer, now: float) -> bytes:
+    """The first targets role: nothing but the delegation of plans to the online keys."""
+    targets = Targets(version=1, delegations=Delegations({}, {}))
+    _delegate(targets, PLANS, PLAN_PATHS, online)
+    return _sign(targets, [signer], now)
+
+
+def delegate_group(current: bytes, group: str, keys: Sequence[Key], signer: Signer, now: float) -> bytes:
+    """Targets after `current`: versions of `group` are signed by one of `keys` and by nobody else."""
+
+    def change(targets: Targets) -> None:
+        _delegate(targets, group_role(group), group_paths(group), keys)
+
+    return _next_targets(current, change, signer, now)
+
+
+def delegate_plans(current: bytes, online: Sequence[Key], signer: Signer, now: float) -> bytes:
+    """Targets after `current`: plans are signed by one of these online keys."""
+    return _next_targets(current, lambda targets: _delegate(targets, PLANS, PLAN_PATHS, online), signer, now)
+
+
+def delegated_keys(targets: bytes, group: str) -> tuple[str, ...]:
+    """Ids of the keys that may sign `group`; empty if nobody may yet. Raises UntrustedError."""
+    delegations = read_role(targets, Targets).signed.delegations
+    role = (delegations.roles or {}).get(group_role(group)) if delegations else None
+    return () if role is None else tuple(role.keyids)
+
+
+def add_version(current: bytes | None, target: Target, length: int, signer: Signer, now: float) -> bytes:
+    """The role of the target's group after `current` (None: the first): it names the manifest, `length` bytes, too.
+
+    Unchanged if it names it already. Raises RefusedError for other content under a known name, UntrustedError.
+    """
+    role = Targets(version=1) if current is None else read_role(current, Targets).signed
+    path = version_path(target)
+    known = role.targets.get(path)
+    if known is not None and current is not None:
+        if (known.length, known.hashes.get("sha256")) == (length, target.manifest):
+            return current
+        raise RefusedError(
+            f"{target.group} {target.version} for {target.variant} is signed with other content",
+            hint="a version is immutable; sign under another version name",
+        )
+    role.targets[path] = TargetFile(length, {"sha256": target.manifest}, path)
+    role.version += current is not None
+    return _sign(role, [signer], now)
+
+
+def signer_of(private_key: ec.EllipticCurvePrivateKey) -> Signer:
+    """A signer with a key in memory (``credentials.load_key``, ``issuing.new_key``)."""
+    return CryptoSigner(private_key)
+
+
+def read_role(data: bytes, kind: type[_S]) -> Metadata[_S]:
+    """Signed metadata of this kind, whoever signed it; raises UntrustedError."""
+    if len(data) > MAX_METADATA:
+        raise UntrustedError(f"signed metadata has {len(data)} bytes, at most {MAX_METADATA} are read")
+    try:
+        metadata: Metadata[_S] = Metadata.from_bytes(data)
+    except (DeserializationError, RecursionError) as error:
+        raise UntrustedError(f"this is no signed metadata of the kind {kind.type}") from error
+    if not isinstance(metadata.signed, kind):
+        raise UntrustedError(f"this is signed metadata of the kind {metadata.signed.type}, not {kind.type}")
+    return metadata
+
+
+def _next_targets(current: bytes, change: Callable[[Targets], None], signer: Signer, now: float) -> bytes:
+    targets = read_role(current, Targets).signed
+    change(targets)
+    targets.version += 1
+    return _sign(targets, [signer], now)
+
+
+def _delegate(targets: Targets, name: str, paths: str, keys: Sequence[Key]) -> None:
+    delegations = targets.delegations or Delegations({}, {})
+    targets.delegations = delegations
+    roles = delegations.roles if delegations.roles is not None else {}
+    delegations.roles = roles
+    roles[name] = DelegatedRole(name, [key.keyid for key in keys], threshold=1, terminating=True, paths=[paths])
+    delegations.keys.update({key.keyid: key for key in keys})
+    used = {keyid for role in roles.values() for keyid in role.keyids}
+    for keyid in set(delegations.keys) - used:
+        del delegations.keys[keyid]
+
+
+def _sign_root(root: Root, keys: RootKeys, signers: Sequence[Signer], now: float) -> bytes:
+    root.keys.clear()
+    for name in (ROOT, TARGETS, SNAPSHOT, TIMESTAMP):
+        root.roles[name].keyids.clear()
+        for key in {ROOT: keys.root, TARGETS: keys.targets}.get(name, keys.online):
+            root.add_key(key, name)
+    return _sign(root, signers, now)
+
+
+def _sign(signed: _S, signers: Iterable[Signer], now: float) -> bytes:
+    signed.expires = dt.datetime.fromtimestamp(now + LIFE, dt.UTC).replace(microsecond=0)
+    metadata: Metadata[_S] = Metadata(signed)
+    for signer in signers:
+        metadata.sign(signer, append=True)
+    return metadata.to_bytes(_compact)
