@@ -197,4 +197,9 @@ def _sign(signed: _S, signers: Iterable[Signer], now: float) -> bytes:
     metadata: Metadata[_S] = Metadata(signed)
     for signer in signers:
         metadata.sign(signer, append=True)
+    return to_bytes(metadata)
+
+
+def to_bytes(metadata: Metadata[_S]) -> bytes:
+    """As it travels: compact JSON."""
     return metadata.to_bytes(_compact)

@@ -21,12 +21,13 @@ from typing import IO, Any
 
 import msgspec
 from tuf.api import exceptions
-from tuf.api.metadata import Root, TargetFile, Timestamp
+from tuf.api.metadata import Root, TargetFile, Targets, Timestamp
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
 from boardwright.errors import BoardwrightError, UnreachableError
 from boardwright.trust.errors import StaleError, UntrustedError
 from boardwright.trust.floor import FIELD, Floor, now, signed_time
+from boardwright.trust.names import ROOT
 
 MAX_FLOOR_BYTES = 16 * 1024  # a hundred online keys
 FLOOR = "floor"  # no .json: a delegated role of that name has its own file
@@ -61,7 +62,10 @@ class Trusted:
     def find(self, path: str) -> SignedTarget | None:
         """The file at `path`, by the most trusted role that names it; raises as ``Verifier.refresh``."""
         with _our_errors(f"looking for {path}"):
-            info = self._updater.get_targetinfo(path)
+            try:
+                info = self._updater.get_targetinfo(path)
+            except _NothingSignedError:
+                return None
         return None if info is None else SignedTarget(info)
 
 
@@ -127,11 +131,15 @@ class Verifier:
         self._floor = floor
 
 
+class _NothingSignedError(exceptions.RepositoryError):
+    """A role that is delegated, and not in the snapshot."""
+
+
 class _Workflow(Updater):
     """python-tuf's client workflow with durable files and this board's idea of time.
 
-    It reaches into three private places of python-tuf (files, the link to root, the reference time), which therefore
-    is pinned to one minor release.
+    It reaches into four private places of python-tuf (files, the link to root, the reference time, delegated roles),
+    which therefore is pinned to one minor release.
     """
 
     def __init__(self, verifier: Verifier, fetcher: FetcherInterface, url: str, root: bytes | None) -> None:
@@ -150,6 +158,12 @@ class _Workflow(Updater):
         super()._load_root()
         online = frozenset(self.root.roles["timestamp"].keyids) | frozenset(self.root.roles["snapshot"].keyids)
         self._trusted_set.reference_time = self._verifier.under(online)
+
+    def _load_targets(self, role: str, parent_role: str) -> Targets:
+        """A role that was delegated and has signed nothing yet names nothing; to python-tuf it would be an error."""
+        if parent_role != ROOT and f"{role}.json" not in self._trusted_set.snapshot.meta:
+            raise _NothingSignedError(f"role {role} has signed nothing")
+        return super()._load_targets(role, parent_role)
 
     def _persist_file(self, filename: str, data: bytes) -> None:
         path = Path(filename)

@@ -1,0 +1,192 @@
+"""What the active signs: plans, snapshot and timestamp, over what the operator has signed (design section 4).
+
+Rules:
+
+* ``SignedRoles`` is one consistent set of everything that boards are given; a change makes the next set, or nothing.
+  The caller commits it together with what it says, so nobody sees the one without the other.
+* Version numbers grow by one for every role that changes; they are the caller's to compare and set.
+* What comes from outside (root, targets, software) is taken only as TUF lets a client take it: signed by whom the set
+  trusts, exactly one version newer, and no version of software that vanishes or changes.
+* What online keys sign lasts ``LIFE`` and is renewed after ``RENEW_AFTER``; the timestamp says when it was signed.
+"""
+
+import datetime as dt
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+from securesystemslib.signer import Signer
+from tuf.api import exceptions
+from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
+
+from boardwright.errors import ConflictError, RefusedError
+from boardwright.model.software import Target, digest_of
+from boardwright.trust.errors import UntrustedError
+from boardwright.trust.floor import FIELD
+from boardwright.trust.names import PLANS, ROOT, SNAPSHOT, SOFTWARE, TARGETS, TIMESTAMP, group_role, version_path
+from boardwright.trust.offline import read_role, to_bytes
+
+LIFE = 90 * 86_400.0  # seconds; a cluster whose control boards are off for a summer still boots
+RENEW_AFTER = 86_400.0  # seconds; a frozen repository shows after a day to who compares, after 90 to who does not
+MAX_ROOTS = 1024  # what a client walks (python-tuf stops at 256 a refresh)
+_S = TypeVar("_S", Root, Timestamp, Snapshot, Targets)
+
+
+class SignedRoles(msgspec.Struct, frozen=True):
+    """`roots` are all of them, the first one first; `roles` the newest bytes of every other role by its name."""
+
+    roots: tuple[bytes, ...] = ()
+    roles: dict[str, bytes] = {}
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """Everything by the name under which a client asks for it (TUF section 5, consistent snapshots)."""
+        files = {f"{number}.root.json": data for number, data in enumerate(self.roots, start=1)}
+        for name, data in self.roles.items():
+            version = _read(name, data).signed.version
+            files["timestamp.json" if name == TIMESTAMP else f"{version}.{name}.json"] = data
+        return files
+
+    @property
+    def signing_keys(self) -> frozenset[str]:
+        """Ids of the keys that may sign snapshot and timestamp; empty without a root. Raises UntrustedError."""
+        return frozenset(read_role(self.roots[-1], Root).signed.roles[TIMESTAMP].keyids) if self.roots else frozenset()
+
+    def names(self, target: Target) -> bool:
+        """Whether the role of the target's group names this very manifest."""
+        data = self.roles.get(group_role(target.group))
+        info = None if data is None else read_role(data, Targets).signed.targets.get(version_path(target))
+        return info is not None and info.hashes.get("sha256") == target.manifest
+
+    def with_root(self, data: bytes) -> "SignedRoles":
+        """The set with the next root; raises UntrustedError, ConflictError if it is not the next."""
+        made = read_role(data, Root)
+        if made.signed.version != len(self.roots) + 1 or made.signed.version > MAX_ROOTS:
+            raise ConflictError(f"root {made.signed.version} was sent, the next is {len(self.roots) + 1}")
+        _check(made, ROOT, made)
+        if self.roots:
+            _check(read_role(self.roots[-1], Root), ROOT, made)
+        return msgspec.structs.replace(self, roots=(*self.roots, data))
+
+    def with_targets(self, data: bytes) -> "SignedRoles":
+        """The set with the next targets role; raises UntrustedError, ConflictError."""
+        made = read_role(data, Targets)
+        _check(self._root, TARGETS, made)
+        return self._with(TARGETS, made.signed.version, data)
+
+    def with_software(self, group: str, data: bytes) -> "SignedRoles":
+        """The set with the next role of a group; raises UntrustedError, ConflictError, RefusedError."""
+        name, made = group_role(group), read_role(data, Targets)
+        _check(read_role(self._role(TARGETS), Targets), name, made)
+        known = read_role(self.roles[name], Targets).signed.targets if name in self.roles else {}
+        for path, info in known.items():
+            if made.signed.targets.get(path) != info:
+                raise RefusedError(f"{path} is signed already, and the new signature changes it or leaves it out")
+        if made.signed.delegations is not None:
+            raise UntrustedError(f"the signed versions of {group} hand signing on to others, which nobody may")
+        return self._with(name, made.signed.version, data)
+
+    def signed(self, shards: Mapping[str, bytes] | None, signer: Signer, now: float) -> "SignedRoles":
+        """The set with plans (if `shards` are given: path -> bytes), snapshot and timestamp signed at `now` (epoch).
+
+        Raises UntrustedError if this signer may not.
+        """
+        roles = dict(self.roles)
+        if shards is not None:
+            targets = {path: TargetFile(len(data), {"sha256": digest_of(data)}, path) for path, data in shards.items()}
+            version = self._version(PLANS) + 1
+            roles[PLANS] = _sign(Targets(version=version, expires=_date(now + LIFE), targets=targets), signer)
+        meta = {
+            f"{name}.json": MetaFile(read_role(data, Targets).signed.version)
+            for name, data in roles.items()
+            if name in (TARGETS, PLANS) or name.startswith(SOFTWARE)
+        }
+        snapshot = Snapshot(version=self._version(SNAPSHOT) + 1, expires=_date(now + LIFE), meta=meta)
+        roles[SNAPSHOT] = _sign(snapshot, signer)
+        timestamp = Timestamp(
+            version=self._version(TIMESTAMP) + 1,
+            expires=_date(now + LIFE),
+            snapshot_meta=MetaFile(snapshot.version),
+            unrecognized_fields={FIELD: int(now)},
+        )
+        roles[TIMESTAMP] = _sign(timestamp, signer)
+        made = msgspec.structs.replace(self, roles=roles)
+        made.check()
+        return made
+
+    def check(self) -> None:
+        """Raise UntrustedError unless every role is signed by whom the root, or targets, lets sign it."""
+        for name in (TARGETS, SNAPSHOT, TIMESTAMP):
+            _check(self._root, name, _read(name, self._role(name)))
+        judge = read_role(self._role(TARGETS), Targets)
+        for name in self.roles.keys() - {TARGETS, SNAPSHOT, TIMESTAMP}:
+            _check(judge, name, read_role(self.roles[name], Targets))
+
+    def due(self, now: float) -> bool:
+        """Whether it is time to sign anew: a day has passed, or what is signed will not hold."""
+        data = self.roles.get(TIMESTAMP)
+        if data is None:
+            return True
+        expires = [
+            _read(name, self.roles[name]).signed.expires.timestamp()
+            for name in (PLANS, SNAPSHOT, TIMESTAMP)
+            if name in self.roles
+        ]
+        return now > min(expires) - LIFE + RENEW_AFTER
+
+    @property
+    def _root(self) -> Metadata[Root]:
+        if not self.roots:
+            raise UntrustedError(
+                "there is no root yet",
+            )
+        return read_role(self.roots[-1], Root)
+
+    def _role(self, name: str) -> bytes:
+        data = self.roles.get(name)
+        if data is None:
+            raise UntrustedError(f"there is no signed role {name} yet")
+        return data
+
+    def _version(self, name: str) -> int:
+        data = self.roles.get(name)
+        return 0 if data is None else _read(name, data).signed.version
+
+    def _with(self, name: str, version: int, data: bytes) -> "SignedRoles":
+        due = self._version(name) + 1
+        if version != due:
+            raise ConflictError(
+                f"version {version} of the signed role {name} was sent, the next is {due}",
+                hint="somebody signed meanwhile: sign again, on what the cluster has now",
+            )
+        return msgspec.structs.replace(self, roles={**self.roles, name: data})
+
+
+def _read(name: str, data: bytes) -> Metadata[Any]:
+    """A role of the kind that its name says."""
+    if name == SNAPSHOT:
+        return read_role(data, Snapshot)
+    return read_role(data, Timestamp) if name == TIMESTAMP else read_role(data, Targets)
+
+
+def _check(judge: Metadata[Any], role: str, made: Metadata[Any]) -> None:
+    try:
+        judge.signed.verify_delegate(role, made.signed_bytes, made.signatures)
+    except (exceptions.UnsignedMetadataError, ValueError) as error:
+        raise UntrustedError(f"the role {role} is not signed by whom this cluster lets sign it") from error
+
+
+def _sign(signed: _S, signer: Signer) -> bytes:
+    metadata: Metadata[_S] = Metadata(signed)
+    metadata.sign(signer)
+    return to_bytes(metadata)
+
+
+def _date(time: float) -> dt.datetime:
+    return dt.datetime.fromtimestamp(time, dt.UTC).replace(microsecond=0)
+
+
+def median(times: Iterable[float]) -> float | None:
+    """The median of the peers' clocks (the lower one of two), None if nobody told."""
+    ordered = sorted(times)
+    return ordered[(len(ordered) - 1) // 2] if ordered else None
