@@ -127,12 +127,9 @@ class SignedRoles(msgspec.Struct, frozen=True):
         data = self.roles.get(TIMESTAMP)
         if data is None:
             return True
-        expires = [
-            _read(name, self.roles[name]).signed.expires.timestamp()
-            for name in (PLANS, SNAPSHOT, TIMESTAMP)
-            if name in self.roles
-        ]
-        return now > min(expires) - LIFE + RENEW_AFTER
+        names = [name for name in (PLANS, SNAPSHOT, TIMESTAMP) if name in self.roles]
+        first: float = min(_read(name, self.roles[name]).signed.expires.timestamp() for name in names)
+        return now > first - LIFE + RENEW_AFTER
 
     @property
     def _root(self) -> Metadata[Root]:
