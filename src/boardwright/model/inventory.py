@@ -6,7 +6,10 @@ from boardwright.model.location import Location
 
 
 class Board(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A board as the cluster knows it; `server` says that it is a control board, `pair` names its redundancy pair."""
+    """A board as the cluster knows it; `server` says that it is a control board, `pair` names its redundancy pair.
+
+    `key` is the digest of the key that it proved itself with; an agent does not say it, its server does.
+    """
 
     id: str
     location: Location
@@ -14,6 +17,7 @@ class Board(msgspec.Struct, frozen=True, omit_defaults=True):
     groups: tuple[str, ...] = ()
     server: bool = False
     pair: str | None = None
+    key: str | None = None
 
 
 class Inventory(msgspec.Struct, frozen=True):

@@ -21,6 +21,8 @@ CATALOG = "catalog/"  # + group/version/variant: CatalogRecord
 ROLLOUTS = "rollouts/"  # + rollout id: RolloutRecord
 HELD = "held/"  # + board id/group: HeldRecord
 RETRIES = "retries/"  # + board id: RetryRecord
+TOKENS = "tokens/"  # + digest of a join token's secret: trust.joining.JoinRecord
+JOINS = "joins/"  # + digest of a public key: model.admission.Joiner, who waits for approval or got it
 
 MAX_REASONS = 50  # in a rollout's record; a cluster that fails as a whole fails for the same few reasons
 MAX_REASON = 300  # characters of one of them

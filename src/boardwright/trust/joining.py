@@ -6,6 +6,7 @@ Rules:
   knows whom it talks to before it sends anything, and a secret.
 * The cluster keeps only the digest of the secret, with the role that the token gives, until when it is good and how
   often. Who reads the state learns no token.
+* Who joins signs what it asks for with the key that it wants certified: nobody gets a certificate for another's key.
 * `now` is seconds since the epoch, of the server.
 """
 
@@ -14,10 +15,15 @@ import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 
 import msgspec
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from boardwright.errors import MalformedError, RefusedError, UsageError
+from boardwright.model.admission import Joining
 from boardwright.model.software import check_name
-from boardwright.trust.identity import Role
+from boardwright.trust.errors import UntrustedError
+from boardwright.trust.identity import Role, check_signature
 
 PREFIX = "bwj1."  # says what the word is to whoever finds it; 1 is the version of its form
 SECRET = 32  # bytes of randomness
@@ -25,7 +31,15 @@ MAX_TOKEN = 512  # characters
 MAX_LIFE = 30 * 86_400.0  # seconds; who needs longer makes another
 MAX_USES = 10_000  # a whole cluster
 ANOTHER = "ask the operator for another one"
+MAX_KEY = 200  # bytes of a public key; a P-256 key has 91
 _DIGEST = 64  # hex digits
+_HEX = frozenset("0123456789abcdef")
+_PURPOSE = b"boardwright joining\0"  # what is signed here can be taken for nothing else
+
+
+# Who can be let in by a token; an authority and an enroller are made by `init` alone.
+GIVEN = (Role.SERVER, Role.BOARD, Role.VIEWER, Role.OPERATOR, Role.ADMIN)
+GIVEN_NAMES = ", ".join(role.value for role in GIVEN)
 
 
 class JoinToken(msgspec.Struct, frozen=True, array_like=True):
@@ -66,18 +80,22 @@ def read_token(word: str) -> JoinToken:
     return token
 
 
-def record_of(token: JoinToken, role: Role, now: float, life: float, uses: int) -> JoinRecord:
-    """What the cluster keeps; raises UsageError for bounds that cannot be."""
+def record_of(digest: str, role: Role, now: float, life: float, uses: int) -> JoinRecord:
+    """What the cluster keeps of a token with this `secret_digest`; raises UsageError for bounds that cannot be."""
+    if not is_digest(digest):
+        raise UsageError("this is not the digest of a join token")
     if not 0 < life <= MAX_LIFE:
         raise UsageError(f"a token cannot be good for {life:g} s", hint=f"at most {MAX_LIFE / 86_400:g} days")
     if not 0 < uses <= MAX_USES:
         raise UsageError(f"a token cannot be used {uses} times", hint=f"1 to {MAX_USES}")
-    return JoinRecord(_digest(token.secret), role, now + life, uses)
+    if role not in GIVEN:
+        raise UsageError(f"a token cannot make anybody {role.value}", hint=f"one of {GIVEN_NAMES}")
+    return JoinRecord(digest, role, now + life, uses)
 
 
 def use(record: JoinRecord, secret: bytes, now: float) -> JoinRecord:
     """The record after one use; raises RefusedError if the token is not this one, is over, or is used up."""
-    if not hmac.compare_digest(record.digest, _digest(secret)):
+    if not hmac.compare_digest(record.digest, secret_digest(secret)):
         raise RefusedError("this join token is not known here")
     if now > record.until:
         raise RefusedError("this join token is over", hint=ANOTHER)
@@ -86,5 +104,48 @@ def use(record: JoinRecord, secret: bytes, now: float) -> JoinRecord:
     return msgspec.structs.replace(record, uses=record.uses - 1)
 
 
-def _digest(secret: bytes) -> str:
+def public_bytes(key: ec.EllipticCurvePublicKey) -> bytes:
+    """The key as SubjectPublicKeyInfo, DER."""
+    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def read_public_key(data: bytes) -> ec.EllipticCurvePublicKey:
+    """A P-256 key from DER; raises UntrustedError."""
+    if len(data) > MAX_KEY:
+        raise UntrustedError(f"a public key has {len(data)} bytes, at most {MAX_KEY} are read")
+    try:
+        key = serialization.load_der_public_key(data)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise UntrustedError("a public key is none") from error
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise UntrustedError("a public key is no P-256 key")
+    return key
+
+
+def proved(joining: Joining, cluster: str, key: ec.EllipticCurvePrivateKey) -> Joining:
+    """The same, for `key` and signed by it."""
+    whole = msgspec.structs.replace(joining, public_key=public_bytes(key.public_key()), proof=b"")
+    proof = key.sign(_statement(whole, cluster), ec.ECDSA(hashes.SHA256()))
+    return msgspec.structs.replace(whole, proof=proof)
+
+
+def check_proof(joining: Joining, cluster: str) -> ec.EllipticCurvePublicKey:
+    """The key that asks to be certified in `cluster`; raises UntrustedError unless it signed just that."""
+    key = read_public_key(joining.public_key)
+    check_signature(key, joining.proof, _statement(joining, cluster))
+    return key
+
+
+def _statement(joining: Joining, cluster: str) -> bytes:
+    fields = msgspec.structs.astuple(msgspec.structs.replace(joining, proof=b""))
+    return _PURPOSE + msgspec.msgpack.encode((cluster, *fields))
+
+
+def is_digest(text: str) -> bool:
+    """Whether this can be the digest of a token or a key."""
+    return len(text) == _DIGEST and _HEX.issuperset(text)
+
+
+def secret_digest(secret: bytes) -> str:
+    """SHA-256 in hex, by which the cluster knows a token."""
     return hashlib.sha256(secret).hexdigest()
