@@ -25,6 +25,7 @@ from boardwright.trust.errors import UntrustedError
 from boardwright.trust.floor import FIELD
 from boardwright.trust.names import PLANS, ROOT, SNAPSHOT, SOFTWARE, TARGETS, TIMESTAMP, group_role, version_path
 from boardwright.trust.offline import read_role, to_bytes
+from boardwright.trust.shards import COUNT, shard_path
 
 LIFE = 90 * 86_400.0  # seconds; a cluster whose control boards are off for a summer still boots
 RENEW_AFTER = 86_400.0  # seconds; a frozen repository shows after a day to who compares, after 90 to who does not
@@ -57,6 +58,16 @@ class SignedRoles(msgspec.Struct, frozen=True):
         data = self.roles.get(group_role(target.group))
         info = None if data is None else read_role(data, Targets).signed.targets.get(version_path(target))
         return info is not None and info.hashes.get("sha256") == target.manifest
+
+    @classmethod
+    def of(cls, roots: Iterable[bytes], roles: Mapping[str, bytes]) -> "SignedRoles":
+        """A set that somebody sent: its roots follow one from the other and sign the rest. Raises UntrustedError."""
+        found = cls()
+        for root in roots:
+            found = found.with_root(root)
+        found = msgspec.structs.replace(found, roles=dict(roles))
+        found.check()
+        return found
 
     def with_root(self, data: bytes) -> "SignedRoles":
         """The set with the next root; raises UntrustedError, ConflictError if it is not the next."""
@@ -93,7 +104,13 @@ class SignedRoles(msgspec.Struct, frozen=True):
         """
         roles = dict(self.roles)
         if shards is not None:
-            targets = {path: TargetFile(len(data), {"sha256": digest_of(data)}, path) for path, data in shards.items()}
+            custom = {"custom": {COUNT: len(shards)}}
+            targets = {
+                path: TargetFile(
+                    len(data), {"sha256": digest_of(data)}, path, custom if path == shard_path(0) else None
+                )
+                for path, data in shards.items()
+            }
             version = self._version(PLANS) + 1
             roles[PLANS] = _sign(Targets(version=version, expires=_date(now + LIFE), targets=targets), signer)
         meta = {

@@ -10,7 +10,7 @@ from tuf.api.metadata import Root, Targets
 from boardwright.errors import RefusedError
 from boardwright.model.software import Target
 from boardwright.trust.errors import UntrustedError
-from boardwright.trust.names import PLANS, ROOT, SNAPSHOT, TARGETS, TIMESTAMP, shard_count, shard_of, version_path
+from boardwright.trust.names import PLANS, ROOT, SNAPSHOT, TARGETS, TIMESTAMP, version_path
 from boardwright.trust.offline import (
     LIFE,
     RootKeys,
@@ -171,18 +171,3 @@ def test_one_role_is_not_another(desk: Desk) -> None:
 def test_signed_metadata_is_bounded_before_it_is_read() -> None:
     with pytest.raises(UntrustedError, match="at most 5000000 are read"):
         read_role(bytes(5_000_001), Root)
-
-
-class TestShards:
-    @pytest.mark.parametrize(
-        ("boards", "count"), [(0, 1), (256, 1), (257, 2), (10_000, 64), (100_000, 512), (10**9, 4096)]
-    )
-    def test_are_as_many_as_the_boards_need(self, boards: int, count: int) -> None:
-        assert shard_count(boards) == count
-
-    def test_share_the_boards_evenly(self) -> None:
-        sizes = [0] * 64
-        for number in range(10_000):
-            sizes[shard_of(f"c{number}s1", 64)] += 1
-        assert min(sizes) > 100
-        assert max(sizes) < 220
