@@ -24,10 +24,20 @@ POST   /v1/versions                       the manifest's bytes         201 Versi
                                                                        already, 409 if the name has other content
 POST   /v1/deployments                    DeploymentRequest            Deployment (dry run: nothing changes)
 GET    /v1/rollouts, /v1/rollouts/ID                                   RolloutList
+GET    /v1/authority                                                   ClusterAuthority (any server, anybody)
+POST   /v1/joins                          Joining                      JoinAnswer, 202 to who waits (anybody)
+GET    /v1/joins                                                       JoinerList
+POST   /v1/joins/KEY/approval             Approval                     Joiner
+DELETE /v1/joins/KEY                                                   Joiner, who is dismissed
+POST   /v1/tokens                         NewToken                     201 TokenStatus
+GET    /v1/tokens                                                      TokenList
+DELETE /v1/tokens/DIGEST                                               TokenStatus, of what was dropped
 ====== ================================== ============================ ==========================================
 
-Everything but health, plan, reports and verify is answered by the active; a standby answers 307 to the active's URL, or
-503 when it knows no active.
+The bodies of the last ones are in ``model/admission.py``.
+
+Everything but health, plan, reports, authority and verify is answered by the active; a standby answers 307 to the
+active's URL, or 503 when it knows no active.
 
 A caller that names its cluster in the header ``Boardwright-Cluster`` is refused (409) by a server of another one: an
 address that was given to somebody else must not take an operator's change.

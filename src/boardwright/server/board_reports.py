@@ -85,10 +85,13 @@ class BoardReports:
         *,
         known: Callable[[str], bool] = lambda board: False,
         contested: Callable[[str], bool] = lambda board: False,
+        key_of: Callable[[str, str | None], str | None] = lambda board, said: said,
     ) -> None:
+        """`key_of` answers which key is to be recorded for a board that proved itself with this one."""
         self._clock = clock
         self._known = known
         self._contested = contested
+        self._key_of = key_of
         self._strangers = Bucket(STRANGERS_RATE, STRANGERS_BURST, clock())
         self._max_boards = max_boards
         self._lock = threading.Lock()
@@ -151,7 +154,7 @@ class BoardReports:
             news, now = {}, self._clock()
             for board in spoke:
                 entry = self._entries.get(board)
-                if entry is None or (facts := _facts(known.get(board), entry)) == known.get(board):
+                if entry is None or (facts := self._recorded(known.get(board), entry)) == known.get(board):
                     continue
                 if self._contested(board) or (not everything and now - entry.changed < CHANGE_EVERY):
                     self._facts[board] = None  # looked at again in the next round
@@ -159,6 +162,10 @@ class BoardReports:
                 entry.changed = now if board in known else -CHANGE_EVERY
                 news[board] = facts
             return news
+
+    def _recorded(self, known: Board | None, entry: _Entry) -> Board:
+        key = self._key_of(entry.board.id, entry.board.key or (known.key if known else None))
+        return _facts(known, entry, key)
 
     def _take(self, report: BoardReport, passed_on: bool) -> bool:
         if not plausible(report.board):
@@ -222,14 +229,14 @@ class BoardReports:
         )
 
 
-def _facts(known: Board | None, entry: _Entry) -> Board:
+def _facts(known: Board | None, entry: _Entry, key: str | None) -> Board:
     """The record of a board: its own word where it reported, but pair and server are the operator's to say."""
     if known is None:
         return entry.board
     if not entry.reported:
         return known
     said = entry.board
-    return msgspec.structs.replace(known, location=said.location, type=said.type, groups=said.groups)
+    return msgspec.structs.replace(known, location=said.location, type=said.type, groups=said.groups, key=key)
 
 
 def _trimmed(group: GroupReport) -> GroupReport:

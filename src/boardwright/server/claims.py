@@ -10,8 +10,9 @@ Rules:
 * The tables are bounded; what was silent the longest makes room, and what is silent for `FORGET` is forgotten.
 * Alarms lapse by themselves: they are raised again for as long as the cause goes on.
 
-Until certificates say who and where a board is, this is all that can be known: a liar can be seen, not told from the
-one that is lied about.
+Requests prove nothing, so of them this is all that can be known: a liar can be seen, not told from the one that is lied
+about. Reports carry the key of who sent them, as its session proved; a second key for a board or a slot is an alarm at
+once (``slots``).
 """
 
 import ipaddress
@@ -108,12 +109,22 @@ class Turns:
 
 
 class Claims:
-    """Safe to call from any thread; `listed` answers what place the operator's list says, `clock` monotonic seconds."""
+    """Safe to call from any thread; `clock` is monotonic seconds.
 
-    def __init__(self, clock: Callable[[], float], alarms: Alarms, listed: Callable[[str], Location | None]) -> None:
+    `listed` answers what place the operator's list says, `quarrel` who has another key for a board or a slot.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        alarms: Alarms,
+        listed: Callable[[str], Location | None],
+        quarrel: Callable[[str, Location, str], str] = lambda board, place, key: "",
+    ) -> None:
         self._clock = clock
         self._alarms = alarms
         self._listed = listed
+        self._quarrel = quarrel
         self._lock = threading.Lock()
         self._requests, self._reports = Turns(), Turns()
         self._places, self._slots = Turns(), Turns()
@@ -133,6 +144,9 @@ class Claims:
                 host = self._requests.name_of(board.id, host)
                 turn = self._reports.heard(board.id, host, self._clock(), place=place)
             self._placed(board, host, turn)
+        quarrel = self._quarrel(board.id, board.location, board.key) if board.key else ""
+        if quarrel:
+            self._alarms.sound(AlarmKind.SLOT_CONFLICT, place, f"{quarrel}; revoke the one that is gone", lasting=False)
         if conflict:
             self._alarms.sound(AlarmKind.LOCATION_CONFLICT, board.id, f"board {board.id}: {conflict}", lasting=False)
         else:

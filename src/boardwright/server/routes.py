@@ -11,6 +11,7 @@ from boardwright.server.api import (
     checks,
     deployments,
     health,
+    joins,
     metrics,
     plan,
     reports,
@@ -27,6 +28,7 @@ from boardwright.server.board_reports import BoardReports
 from boardwright.server.claims import Claims
 from boardwright.server.damage import Damage
 from boardwright.server.deployments import Deployments
+from boardwright.server.door import Door
 from boardwright.server.held import HeldVersions
 from boardwright.server.holdings import Holdings
 from boardwright.server.mirror import Mirror
@@ -66,6 +68,7 @@ class ApiParts(msgspec.Struct, frozen=True, kw_only=True):
     damage: Damage
     scrubber: Scrubber
     checker: Checker
+    door: Door
 
 
 def api(parts: ApiParts, counted: Iterable[Counted]) -> Litestar:
@@ -78,6 +81,7 @@ def api(parts: ApiParts, counted: Iterable[Counted]) -> Litestar:
             *servers.status_routes(parts.peers),
             *checks.routes(parts.checker),
             *metrics.routes(counted),
+            *joins.authority_routes(parts.door.authority),
         ],
         on_the_active=[
             *boards.routes(parts.mirror, parts.board_reports),
@@ -87,6 +91,7 @@ def api(parts: ApiParts, counted: Iterable[Counted]) -> Litestar:
             *uploads.routes(parts.intake, parts.publishing),
             *deployments.routes(parts.deployments),
             *rollouts.routes(parts.watch),
+            *joins.routes(parts.door.admission, parts.door.tokens),
         ],
         guard=own_cluster_only(parts.cluster),
         gate=active_only(parts.standing, parts.server),

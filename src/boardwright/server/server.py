@@ -37,6 +37,7 @@ from boardwright.server.counters import counted
 from boardwright.server.courier import Courier
 from boardwright.server.deployments import Deployments
 from boardwright.server.distance import leaves_chassis
+from boardwright.server.door import Door
 from boardwright.server.executor import Executor
 from boardwright.server.flood_watch import EVERY, FloodWatch
 from boardwright.server.held import HeldVersions
@@ -55,6 +56,7 @@ from boardwright.server.retirement import Retirement
 from boardwright.server.rollout_watch import RolloutWatch
 from boardwright.server.routes import ApiParts, api
 from boardwright.server.silence import SilenceWatch
+from boardwright.server.slots import Slots
 from boardwright.server.standing import ServerStanding
 from boardwright.server.storage import Loop, Storage
 from boardwright.state.active import ActiveRole
@@ -88,13 +90,18 @@ class Server:
         self._holdings = Holdings()
         self._holdings.know(self._mirror.state.catalog.values())
         self._listed = Listed(settings.inventory)
-        self._claims = Claims(time.monotonic, self._alarms, self._listed.place)
+        self._slots = Slots(self._mirror)
+        self._claims = Claims(time.monotonic, self._alarms, self._listed.place, self._slots.quarrel)
         self._board_reports = BoardReports(
-            time.monotonic, known=lambda board: board in self._mirror.state.boards, contested=self._claims.contested
+            time.monotonic,
+            known=lambda board: board in self._mirror.state.boards,
+            contested=self._claims.contested,
+            key_of=self._slots.key_of,
         )
         self._kv = PatientKV(lambda: open_kv(settings.engine))
         self._role = ActiveRole(self._kv, settings.id)
         self._standing = ServerStanding(self._role, self._mirror)
+        self._door = Door(settings, credentials, self._kv, self._role.commit, self._mirror, self._slots)
         self._storage = Storage(settings, self._mirror, self._holdings, self._alarms, self._look_for_work, self._retire)
         self._retirement = Retirement(
             self._kv,
@@ -280,6 +287,7 @@ class Server:
             holdings=self._holdings,
             damage=storage.damage,
             scrubber=storage.scrubber,
+            door=self._door,
             checker=storage.checker,
         )
 

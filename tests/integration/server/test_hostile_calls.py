@@ -14,8 +14,16 @@ VALUES = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=9), inner, max_size=4)),
     max_leaves=10,
 )
-POSTS = ["/v1/reports", "/v1/servers/status", "/v1/blobs/missing", "/v1/versions", "/v1/deployments"]
-GETS = ["/v1/boards/", "/v1/software/", "/v1/rollouts/", "/v1/plan/boards/", "/v1/blobs/", "/"]
+POSTS = [
+    "/v1/reports",
+    "/v1/servers/status",
+    "/v1/blobs/missing",
+    "/v1/versions",
+    "/v1/deployments",
+    "/v1/joins",
+    "/v1/tokens",
+]
+GETS = ["/v1/boards/", "/v1/software/", "/v1/rollouts/", "/v1/plan/boards/", "/v1/blobs/", "/v1/joins/", "/"]
 # Good bodies by path, of which one value is exchanged: they get past the first check.
 LOCATION = {"chassis": "1", "slot": "3"}
 BOARD = {"id": "c1s3", "location": LOCATION, "type": "lc", "groups": ["platform"]}

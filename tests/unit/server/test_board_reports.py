@@ -55,6 +55,17 @@ def test_an_agent_that_lost_its_disk_is_believed_after_the_time_that_a_report_ca
     assert board_reports.take([report(board(), 1, platform=confirmed("1"))]) == 1
 
 
+def test_the_key_that_a_board_proved_itself_with_is_recorded_and_the_first_one_stays() -> None:
+    first, second = (msgspec.structs.replace(board(), key=letter * 64) for letter in "ab")
+    board_reports = BoardReports(Clock(), key_of=lambda _board, said: "a" * 64 if said else None)
+    board_reports.take([report(first, 1)])
+    assert board_reports.facts({"c1s3": board()}) == {"c1s3": first}
+    board_reports.take([report(second, 2)])
+    assert board_reports.facts({"c1s3": first}) == {}
+    board_reports.take([report(board(), 3)])
+    assert board_reports.facts({"c1s3": first}) == {}
+
+
 def test_why_nothing_may_take_over_on_a_board_is_shown_and_passed_on() -> None:
     board_reports = BoardReports(Clock())
     board_reports.take([msgspec.structs.replace(report(board(), 1), conflict="location-conflict: " + "x" * 1000)])

@@ -140,6 +140,24 @@ class TestOneSlotTwice:
         assert bench.raised() == []
 
 
+class TestASecondKey:
+    def test_for_a_slot_is_an_alarm_at_once_in_the_words_of_who_knows_the_keys(self, bench: Bench) -> None:
+        quarrel = "slot 1/3 is that of c1s4 (key aaaa), not of c1s3 (bbbb)"
+        keys: list[str] = []
+
+        def known(board: str, place: Location, key: str) -> str:
+            keys.append(key)
+            return quarrel if (board, place, key) == ("c1s3", Location("1", "3"), "b" * 64) else ""
+
+        claims = Claims(lambda: bench.now, bench.alarms, bench.listed.get, known)
+        claims.report(msgspec.structs.replace(board(), key="a" * 64), HERE)
+        assert bench.raised() == []
+        claims.report(msgspec.structs.replace(board(), key="b" * 64), "")
+        assert bench.raised() == [("slot-conflict", "1/3")]
+        assert bench.sentence() == f"{quarrel}; revoke the one that is gone"
+        assert keys == ["a" * 64, "b" * 64]
+
+
 class TestAnotherPlaceThanItsCertificateSays:
     WHY = "location-conflict: its configuration says 1/3, its certificate 1/4"
 
