@@ -17,16 +17,19 @@ import typer
 
 from boardwright import __version__
 from boardwright.cli import failures, output
+from boardwright.cli.approving import approve
 from boardwright.cli.demo.command import demo
 from boardwright.cli.deploying import deploy
 from boardwright.cli.init_command import init_command
 from boardwright.cli.install_units import install_units
+from boardwright.cli.join import join
 from boardwright.cli.programs import agent, server
 from boardwright.cli.publish import publish
 from boardwright.cli.reading import boards, explain, servers, software, status
 from boardwright.cli.retrying import retry
 from boardwright.cli.rollouts import rollout
 from boardwright.cli.session import OperatorOption, Session
+from boardwright.cli.tokens import token
 from boardwright.errors import BoardwrightError
 
 INTERRUPTED = 130  # 128 + SIGINT, what a shell reports of any interrupted program
@@ -74,6 +77,9 @@ app.command(short_help="Make a version known to the cluster.")(publish)
 app.command(short_help="Let boards run a version.")(deploy)
 app.command(short_help="Let a board try again what it rolled back from.")(retry)
 app.add_typer(rollout, name="rollout", short_help="List, show and watch rollouts.")
+app.add_typer(token, name="token", short_help="Make and drop the words by which others join.")
+app.command(short_help="Join a cluster, as a board or a person.")(join)
+app.command(short_help="Let in somebody who waits, or list who does.")(approve)
 app.command(short_help="Show in a few lines how the cluster is.")(status)
 app.command(short_help="Show every server.")(servers)
 app.command(short_help="Show every board, or one.")(boards)

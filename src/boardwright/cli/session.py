@@ -44,10 +44,22 @@ class Session(msgspec.Struct, frozen=True):
 
 def connect(context: typer.Context, operator: Path | None) -> ApiClient:
     """A client of the cluster that the operator's folder names; raises UsageError if there is no such folder."""
+    folder = operator_folder(context, operator)
+    settings = load_operator(folder)
+    return session_of(context).connect(settings.servers, settings.cluster)
+
+
+def session_of(context: typer.Context) -> Session:
+    """What the program was started with."""
     session = context.find_object(Session)
     if session is None:
         raise UsageError("the program was started without a session")
-    folder = operator or session.operator
+    return session
+
+
+def operator_folder(context: typer.Context, operator: Path | None) -> Path:
+    """The operator's folder that is meant; raises UsageError if there is none."""
+    folder = operator or session_of(context).operator
     if not _is_there(folder / "operator.toml") and _is_there(folder / "operator" / "operator.toml"):
         folder = folder / "operator"  # the folder that init was given, one too high
     if not _is_there(folder / "operator.toml"):
@@ -55,8 +67,7 @@ def connect(context: typer.Context, operator: Path | None) -> ApiClient:
             f"{folder} is no operator's folder: it has no operator.toml",
             hint=f"name the folder operator/ that `boardwright init` wrote by --operator DIR or {VARIABLE}",
         )
-    settings = load_operator(folder)
-    return session.connect(settings.servers, settings.cluster)
+    return folder
 
 
 def _is_there(path: Path) -> bool:

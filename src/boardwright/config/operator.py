@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 
 from boardwright.config.fragments import Document, read_document
-from boardwright.config.readers import name
+from boardwright.config.readers import API_PORT, name
 from boardwright.config.section import Section, texts
 from boardwright.errors import UsageError, shown
 
@@ -20,6 +20,16 @@ class OperatorSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     cluster: str
     servers: tuple[str, ...]
+
+
+def server_url(word: str) -> str:
+    """The base URL of the server's API at an address, an address and a port, or a URL; raises UsageError."""
+    if "://" not in word:
+        if word.count(":") > 1 and not word.startswith("["):  # a bare IPv6 address
+            word = f"[{word}]"
+        has_port = not word.endswith("]") if word.startswith("[") else ":" in word
+        word = f"https://{word}" if has_port else f"https://{word}:{API_PORT}"
+    return _urls([word])[0]
 
 
 def load_operator(directory: Path) -> OperatorSettings:

@@ -99,12 +99,17 @@ def cluster_toml(inventory: ClusterInventory) -> str:
 def operator_toml(inventory: ClusterInventory) -> str:
     """operator.toml: where the commands find the servers."""
     urls = [f"http://{write_address((_host(entry), inventory.api_port))}" for entry in inventory.servers]
+    return operator_text(inventory.name, urls)
+
+
+def operator_text(cluster: str, urls: Iterable[str]) -> str:
+    """operator.toml of a cluster whose servers have these base URLs."""
     return "\n".join(
         [
             "# What the commands need to find the cluster: boardwright --operator THIS_FOLDER ...",
-            f"cluster = {_value(inventory.name)}",
+            f"cluster = {_value(cluster)}",
             "# asked in turn until one answers",
-            f"servers = {_value(urls)}",
+            f"servers = {_value(list(urls))}",
             "",
         ]
     )

@@ -37,10 +37,14 @@ class JoinAnswer(msgspec.Struct, frozen=True):
 
 
 class ClusterAuthority(msgspec.Struct, frozen=True):
-    """What anybody may know of a cluster: its authority's certificate. Who joins compares the digest of the key."""
+    """What anybody may know of a cluster: its authority's certificate and the first root of its metadata.
+
+    Who joins compares both with the digests in its token.
+    """
 
     cluster: str
     certificate: bytes
+    root: bytes = b""
 
 
 class Joiner(msgspec.Struct, frozen=True):

@@ -13,6 +13,17 @@ from urllib.parse import quote
 import msgspec
 
 from boardwright.errors import BoardwrightError, FailedError, MalformedError, RefusedError, UnreachableError, UsageError
+from boardwright.model.admission import (
+    Approval,
+    ClusterAuthority,
+    JoinAnswer,
+    Joiner,
+    JoinerList,
+    Joining,
+    NewToken,
+    TokenList,
+    TokenStatus,
+)
 from boardwright.model.api import (
     AlarmList,
     BoardList,
@@ -139,6 +150,42 @@ class ApiClient:
             except BoardwrightError:
                 continue  # it only saves bytes; another server may have it
         return None
+
+    def authority(self) -> ClusterAuthority:
+        """What anybody may know of the cluster; the caller compares it with what it has heard elsewhere."""
+        return self._get("/v1/authority", ClusterAuthority)
+
+    def join(self, joining: Joining) -> JoinAnswer:
+        """Ask to be let in; an answer without a chain means that it waits."""
+        return self._post("/v1/joins", msgspec.json.encode(joining), JoinAnswer)
+
+    def joiners(self) -> JoinerList:
+        """Who waits to be let in, and who was approved."""
+        return self._get("/v1/joins", JoinerList)
+
+    def approve(self, key: str, certificate: bytes) -> Joiner:
+        """Let in who waits with this key, by the authority's certificate; FailedError if nobody does."""
+        return self._post(_below("/v1/joins", key) + "/approval", msgspec.json.encode(Approval(certificate)), Joiner)
+
+    def dismiss(self, key: str) -> Joiner:
+        """Let nobody in who waits with this key."""
+        return self._delete(_below("/v1/joins", key), Joiner)
+
+    def create_token(self, new: NewToken) -> TokenStatus:
+        """Make a join token known to the cluster by its digest."""
+        return self._post("/v1/tokens", msgspec.json.encode(new), TokenStatus)
+
+    def tokens(self) -> TokenList:
+        """The join tokens that are still good."""
+        return self._get("/v1/tokens", TokenList)
+
+    def drop_token(self, digest: str) -> TokenStatus:
+        """The token is good no more; FailedError if there is none."""
+        return self._delete(_below("/v1/tokens", digest), TokenStatus)
+
+    def _delete(self, path: str, content: type[Content]) -> Content:
+        call = Call("DELETE", path)
+        return _decode(self._servers.ask(call), call, content)
 
     def _get(self, path: str, content: type[Content]) -> Content:
         call = Call("GET", path)

@@ -34,10 +34,9 @@ from boardwright.trust.identity import Authority, Role, key_digest
 from boardwright.trust.issuing import Issuer
 from boardwright.trust.joining import (
     ANOTHER,
-    GIVEN,
-    GIVEN_NAMES,
     JoinRecord,
     check_proof,
+    given_role,
     secret_digest,
     use,
 )
@@ -131,10 +130,7 @@ class Admission:
     def _token(self, joining: Joining, *, taken: bool) -> tuple[dict[str, int], dict[str, bytes | None], Role]:
         """What using the token changes, and the role that it gives; `taken`: a use of it was taken before."""
         if not joining.secret:
-            role = next((role for role in GIVEN if role.value == joining.role), None)
-            if role is None:
-                raise UsageError(f"{joining.role!r} is not a role that somebody can join in", hint=GIVEN_NAMES)
-            return {}, {}, role
+            return {}, {}, given_role(joining.role)
         name = f"{TOKENS}{secret_digest(joining.secret)}"
         entry = self._records.get(name)
         record = None if entry is None else decoded(entry, JoinRecord)

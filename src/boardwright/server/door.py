@@ -13,6 +13,7 @@ from boardwright.server.slots import NOBODY, Slots
 from boardwright.state.kv import KV, Transaction
 from boardwright.trust.credentials import Credentials
 from boardwright.trust.enroller import load_enroller
+from boardwright.trust.joining import read_first_root
 
 
 class Door:
@@ -33,6 +34,7 @@ class Door:
         enroller = load_enroller(cluster.certificate.parent, credentials.authority, cluster.name, settings.id)
         records = Records(kv, commit, mirror)
         gatekeeper = Gatekeeper(cluster.name, credentials.authority, enroller, revoked)
-        self.authority = ClusterAuthority(cluster.name, credentials.authority.certificate)
+        root = read_first_root(cluster.trust)
+        self.authority = ClusterAuthority(cluster.name, credentials.authority.certificate, root)
         self.tokens = JoinTokens(records, time.time)
         self.admission = Admission(records, mirror, slots, gatekeeper, time.time, time.monotonic)

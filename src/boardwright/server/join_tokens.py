@@ -9,11 +9,11 @@ Rules:
 from collections.abc import Callable
 from itertools import islice
 
-from boardwright.errors import FailedError, RefusedError, UsageError
+from boardwright.errors import FailedError, RefusedError
 from boardwright.model.admission import NewToken, TokenList, TokenStatus
 from boardwright.server.admission_records import Records
 from boardwright.state.records import TOKENS
-from boardwright.trust.joining import GIVEN, GIVEN_NAMES, JoinRecord, record_of
+from boardwright.trust.joining import JoinRecord, given_role, record_of
 
 MAX_TOKENS = 1000  # that are good at the same time; one may let a whole cluster in
 PER_COMMIT = 50  # records forgotten at once; etcd takes 128 operations in a transaction by default
@@ -28,10 +28,7 @@ class JoinTokens:
 
     def create(self, new: NewToken) -> TokenStatus:
         """Keep a token's digest; UsageError for bounds that cannot be, RefusedError if there are too many."""
-        role = next((role for role in GIVEN if role.value == new.role), None)
-        if role is None:
-            raise UsageError(f"{new.role[:80]!r} is not a role that a token can give", hint=GIVEN_NAMES)
-        record = record_of(new.digest, role, self._wall(), new.seconds, new.uses)
+        record = record_of(new.digest, given_role(new.role), self._wall(), new.seconds, new.uses)
 
         def keep() -> TokenStatus:
             now, known = self._wall(), self._records.table(TOKENS, JoinRecord)

@@ -3,7 +3,8 @@
 Rules:
 
 * A token is one word that an operator hands over: the cluster, the digest of its authority's key, so that the joiner
-  knows whom it talks to before it sends anything, and a secret.
+  knows whom it talks to before it sends anything, that of the first root of its metadata, and a secret. One without a
+  secret (``public``) lets nobody in: who joins by it knows whom it talks to and waits for the operator.
 * The cluster keeps only the digest of the secret, with the role that the token gives, until when it is good and how
   often. Who reads the state learns no token.
 * Who joins signs what it asks for with the key that it wants certified: nobody gets a certificate for another's key.
@@ -13,6 +14,7 @@ Rules:
 import hashlib
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from pathlib import Path
 
 import msgspec
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -31,6 +33,8 @@ MAX_TOKEN = 512  # characters
 MAX_LIFE = 30 * 86_400.0  # seconds; who needs longer makes another
 MAX_USES = 10_000  # a whole cluster
 ANOTHER = "ask the operator for another one"
+ROOT_FILE = "root.json"  # in the folder of what is trusted
+MAX_ROOT = 512 * 1024  # bytes; the bound of python-tuf for a root
 MAX_KEY = 200  # bytes of a public key; a P-256 key has 91
 _DIGEST = 64  # hex digits
 _HEX = frozenset("0123456789abcdef")
@@ -43,11 +47,20 @@ GIVEN_NAMES = ", ".join(role.value for role in GIVEN)
 
 
 class JoinToken(msgspec.Struct, frozen=True, array_like=True):
-    """What the word carries; `authority` is the digest of the authority's key (``identity.key_digest``)."""
+    """What the word carries; `authority` is the digest of the authority's key (``identity.key_digest``).
+
+    `root` is the SHA-256 (hex) of the first ``root.json``, '' of a token that an earlier release made.
+    """
 
     cluster: str
     authority: str
-    secret: bytes
+    secret: bytes = b""
+    root: str = ""
+
+    @property
+    def public(self) -> bool:
+        """Whether it lets nobody in."""
+        return not self.secret
 
 
 class JoinRecord(msgspec.Struct, frozen=True):
@@ -57,6 +70,14 @@ class JoinRecord(msgspec.Struct, frozen=True):
     role: Role
     until: float
     uses: int
+
+
+def given_role(word: str) -> Role:
+    """The role of this name that somebody can be let in with; raises UsageError."""
+    role = next((role for role in GIVEN if role.value == word), None)
+    if role is None:
+        raise UsageError(f"{word[:80]!r} is not a role that somebody can join in", hint=f"one of {GIVEN_NAMES}")
+    return role
 
 
 def write_token(token: JoinToken) -> str:
@@ -75,7 +96,8 @@ def read_token(word: str) -> JoinToken:
         check_name("cluster", token.cluster)
     except (ValueError, msgspec.MsgspecError, MalformedError) as error:
         raise UsageError("this join token is damaged", hint="copy the token as a whole") from error
-    if len(token.secret) != SECRET or len(token.authority) != _DIGEST:
+    digests = (token.authority, token.root) if token.root else (token.authority,)
+    if len(token.secret) not in (0, SECRET) or not all(map(is_digest, digests)):
         raise UsageError("this join token is damaged", hint="copy the token as a whole")
     return token
 
@@ -102,6 +124,21 @@ def use(record: JoinRecord, secret: bytes, now: float) -> JoinRecord:
     if record.uses < 1:
         raise RefusedError("this join token is used up", hint=ANOTHER)
     return msgspec.structs.replace(record, uses=record.uses - 1)
+
+
+def read_first_root(trust: Path) -> bytes:
+    """The first root of the metadata in the folder `trust`, b'' if there is none; raises UsageError."""
+    path = trust / ROOT_FILE
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_ROOT + 1)
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
+    if len(data) > MAX_ROOT:
+        raise UsageError(f"{path} has more than {MAX_ROOT} bytes", hint="bring back the one that init made")
+    return data
 
 
 def public_bytes(key: ec.EllipticCurvePublicKey) -> bytes:
