@@ -1,13 +1,23 @@
 """Whom a test's cluster knows: real certificates and keys, made as `boardwright init` makes them."""
 
+import time
 from pathlib import Path
 
-from boardwright.cli.enrolling import enroll_board
+from boardwright.cli.enrolling import enroll_board, write_private
+from boardwright.cli.signing import publication
+from boardwright.model.api import Publication, SignedMetadata
 from boardwright.model.inventory import Board
 from boardwright.model.location import Location
+from boardwright.model.plan import Plan
+from boardwright.model.software import Target, decode_manifest, digest_of
+from boardwright.server.signing import Signing, read_signed
+from boardwright.state.kv import KV
 from boardwright.trust.credentials import Credentials
 from boardwright.trust.identity import Authority, Role
-from boardwright.trust.issuing import NOWHERE, Issuer, new_key
+from boardwright.trust.issuing import NOWHERE, Issuer, key_pem, new_key
+from boardwright.trust.names import ONLINE_KEY, ROOT_FILE, TARGETS_FILE
+from boardwright.trust.offline import RootKeys, SigningKey, new_root, new_targets, signer_of
+from boardwright.trust.online import SignedRoles
 
 
 class Identities:
@@ -17,6 +27,13 @@ class Identities:
         self.cluster = cluster
         self.issuer = Issuer.authority(cluster)
         self.authority = Authority(self.issuer.certificate, cluster)
+        self._root, self._targets = new_key(), new_key()
+        self.online = new_key()  # every server's, because a test adds servers as it goes
+        signers = [signer_of(key) for key in (self._root, self._targets, self.online)]
+        keys = RootKeys(*([one.public_key] for one in signers))
+        now = time.time()
+        self.root = new_root(keys, [signers[0]], now)
+        self.targets = new_targets(keys.online, signers[1], now)
 
     def board(self, subject: str, chassis: str = "1", slot: str = "9") -> Credentials:
         return self._made(subject, Role.BOARD, Location(chassis, slot))
@@ -30,6 +47,50 @@ class Identities:
     def write(self, folder: Path, board: Board) -> None:
         """What a program of this board finds beside its configuration."""
         enroll_board(folder, board, self.issuer)
+        (folder / "trust" / ROOT_FILE).write_bytes(self.root)
+        if board.server:
+            (folder / "trust" / TARGETS_FILE).write_bytes(self.targets)
+            (folder / ONLINE_KEY).write_bytes(key_pem(self.online))
+
+    def publication(self, known: SignedMetadata, target: Target, length: int) -> Publication:
+        """The version as the operator signs it on top of what the cluster has signed."""
+        roles = SignedRoles.of(known.roots, known.roles)
+        return publication(roles, signer_of(self._targets), target, length, time.time(), revive=True)
+
+    def begin(self, kv: KV) -> None:
+        """What the first active of a cluster signs."""
+        first = self.signing().renewal(kv, Plan)
+        assert first is not None
+        kv.commit(first)
+
+    def write_operator(self, folder: Path) -> None:
+        """What an operator signs software with."""
+        (folder / "keys").mkdir(parents=True)
+        write_private(folder / "keys" / "targets.pem", key_pem(self._targets))
+        (folder / "trust").mkdir()
+        (folder / "trust" / ROOT_FILE).write_bytes(self.root)
+
+    def over(self, kv: KV, encoded: bytes) -> Publication:
+        """The version of this manifest, signed on top of what the state has."""
+        signed = read_signed(kv).signed
+        signed = signed if signed.roots else self.first
+        manifest = decode_manifest(encoded)
+        target = Target(manifest.group, manifest.version, manifest.variant, digest_of(encoded))
+        return publication(signed, signer_of(self._targets), target, len(encoded), time.time(), revive=True)
+
+    def signing(self) -> Signing:
+        """What an active of this cluster signs with."""
+        return Signing(self.signer, self.first, time.time)
+
+    @property
+    def signer(self) -> SigningKey:
+        """The online key of every server."""
+        return signer_of(self.online)
+
+    @property
+    def first(self) -> SignedRoles:
+        """What a cluster begins with."""
+        return SignedRoles().with_root(self.root).with_targets(self.targets)
 
     def _made(self, subject: str, role: Role, location: Location) -> Credentials:
         key = new_key()

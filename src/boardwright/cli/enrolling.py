@@ -6,20 +6,27 @@ Rules:
 * Every board gets a key of its own (mode 0600) and a certificate that says who it is and where it sits: a control
   board as a server, any other as a board. The operator's own certificate is an admin's.
 * A control board gets a second key, its enroller's, with which it lets line boards in (``trust.enroller``).
+* A control board gets a third key, by which it signs plans and the newest state of the metadata while it is active.
+* The operator keeps the keys of root and targets; everybody gets the root, control boards the first targets as well.
 * Everybody gets the authority's certificate, by which they know each other.
 """
 
 import os
 from pathlib import Path
 
+from boardwright.config import ClusterInventory
 from boardwright.errors import RefusedError
 from boardwright.model.inventory import Board
 from boardwright.trust.credentials import AUTHORITY, CERTIFICATE, KEY, load_authority, load_key
 from boardwright.trust.enroller import ENROLLER, ENROLLER_KEY
 from boardwright.trust.identity import Role
 from boardwright.trust.issuing import NOWHERE, Issuer, certificate_pem, key_pem, new_key
+from boardwright.trust.names import ONLINE_KEY, ROOT_FILE, TARGETS_FILE
+from boardwright.trust.offline import RootKeys, new_root, new_targets, signer_of
 
 KEYS = "keys"  # in the operator's folder: what must never leave it
+ROOT_KEY = "root.pem"
+TARGETS_KEY = "targets.pem"
 TRUST = "trust"
 ADMIN = "admin"  # the id of the operator who made the cluster
 
@@ -52,10 +59,37 @@ def enroll_board(folder: Path, board: Board, issuer: Issuer) -> None:
         leave = issuer.issue(board.id, Role.ENROLLER, board.location, online.public_key())
         (folder / ENROLLER).write_bytes(certificate_pem(leave))
         write_private(folder / ENROLLER_KEY, key_pem(online))
+        write_private(folder / ONLINE_KEY, key_pem(new_key()))
+
+
+def sign_first(parent: Path, operator: Path, inventory: ClusterInventory, now: float) -> None:
+    """Make the operator's signing keys; write the first root and targets into every folder below `parent`.
+
+    `now` is seconds since the epoch.
+    """
+    root, targets = new_key(), new_key()
+    write_private(operator / KEYS / ROOT_KEY, key_pem(root))
+    write_private(operator / KEYS / TARGETS_KEY, key_pem(targets))
+    signers = signer_of(root), signer_of(targets)
+    online = [signer_of(load_key(parent / entry.board.id / ONLINE_KEY)).public_key for entry in inventory.servers]
+    keys = RootKeys([signers[0].public_key], [signers[1].public_key], online)
+    first_root, first_targets = new_root(keys, [signers[0]], now), new_targets(online, signers[1], now)
+    for entry in inventory.boards:
+        (parent / entry.board.id / TRUST / ROOT_FILE).write_bytes(first_root)
+        if entry.board.server:
+            (parent / entry.board.id / TRUST / TARGETS_FILE).write_bytes(first_targets)
+    (operator / TRUST / ROOT_FILE).write_bytes(first_root)
+    (operator / TRUST / TARGETS_FILE).write_bytes(first_targets)
+
+
+def copy_first(folder: Path, operator: Path, board: Board) -> None:
+    """Give a board that joins later the first root, and a control board the first targets."""
+    for file in (ROOT_FILE, TARGETS_FILE) if board.server else (ROOT_FILE,):
+        (folder / TRUST / file).write_bytes((operator / TRUST / file).read_bytes())
 
 
 def enroll_operator(folder: Path, issuer: Issuer) -> None:
-    """Write the operator's own key and certificate, and the authority's key."""
+    """Write the operator's own key and certificate, and the authority's key; the folder ``keys`` for more."""
     key = new_key()
     certificate = issuer.issue(ADMIN, Role.ADMIN, NOWHERE, key.public_key())
     _write(folder, certificate, key_pem(key), issuer)

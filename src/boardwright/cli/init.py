@@ -18,11 +18,19 @@ import contextlib
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 import msgspec
 
-from boardwright.cli.enrolling import enroll_board, enroll_operator, found_authority, known_authority
+from boardwright.cli.enrolling import (
+    copy_first,
+    enroll_board,
+    enroll_operator,
+    found_authority,
+    known_authority,
+    sign_first,
+)
 from boardwright.config import ClusterInventory, InventoryBoard, load_inventory, load_operator
 from boardwright.config.inventory import OPERATOR
 from boardwright.config.operator import FILE as OPERATOR_FILE
@@ -81,6 +89,7 @@ def _make(directory: Path, cluster: ClusterInventory) -> None:
             _write_board(workspace, cluster, entry, issuer)
         _write_operator(workspace / OPERATOR, cluster)
         enroll_operator(workspace / OPERATOR, issuer)
+        sign_first(workspace, workspace / OPERATOR, cluster, time.time())
         workspace.rename(directory)
     except BaseException:
         shutil.rmtree(workspace, ignore_errors=True)
@@ -107,6 +116,7 @@ def _add(directory: Path, cluster: ClusterInventory) -> InitResult:
     try:
         for entry in missing:
             _write_board(workspace, cluster, entry, issuer)
+            copy_first(workspace / entry.board.id, operator, entry.board)
         _write_operator(workspace / OPERATOR, cluster)
         for entry in missing:
             place = directory / entry.board.id

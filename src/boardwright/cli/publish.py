@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from boardwright.cli import output
 from boardwright.cli.publishing import Shipment, pack_for, refuse_other_content, send
-from boardwright.cli.session import OperatorOption, connect
+from boardwright.cli.session import OperatorOption, connect, operator_folder
+from boardwright.cli.signing import signing
 from boardwright.errors import UsageError
 from boardwright.model.software import digest_of
 from boardwright.transfer.options import SoftwareOptions
@@ -54,7 +56,7 @@ def publish(  # noqa: PLR0913 - every argument is one word of the command line
         refuse_other_content(client, shipment)  # before the bytes travel; the active decides again at the end
         output.note(f"{shipment.name}: {_told(shipment)}")
         with _progress(shipment) as on_bytes:
-            published = send(client, shipment, on_bytes)
+            published = send(client, shipment, signing(operator_folder(context, operator), time.time), on_bytes)
     verb = "published" if published.created else "was published already"
     output.say(f"{shipment.name} {verb}, manifest {published.version.manifest}")
 

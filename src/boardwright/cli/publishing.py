@@ -4,13 +4,15 @@ Rules:
 
 * Only what the active lacks is sent; blobs that versions share are there already.
 * Whether all of it fits is asked before the first byte.
-* A version is visible only when its manifest arrives, so an upload that was cut off leaves nothing half done.
+* A version is visible only when it is published with its signature: an upload that was cut off leaves nothing half
+  done.
 * The same content under the same name is the same version, although small files might be packed otherwise today:
   then the manifest that is published counts.
 * Packs that base manifests have are used again; should the active have dropped one meanwhile, everything is packed
   anew without them.
 """
 
+import io
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -18,13 +20,16 @@ from pathlib import Path
 import msgspec
 
 from boardwright.errors import FailedError, RefusedError
-from boardwright.model.api import VersionSummary
-from boardwright.model.software import Manifest, digest_of, encode_manifest, same_content
+from boardwright.model.api import Publication, SignedMetadata, VersionSummary
+from boardwright.model.software import Manifest, Target, digest_of, encode_manifest, same_content
 from boardwright.net.api_client import ApiClient, Published, counted
 from boardwright.net.servers import Upload
 from boardwright.transfer.options import SoftwareOptions
 from boardwright.transfer.pack import BlobSource, Packed, pack
 
+# What is signed so far, the version, its manifest's length, whether it was retired -> what signs it.
+Sign = Callable[[SignedMetadata, Target, int, bool], Publication]
+ATTEMPTS = 5  # several people sign for one cluster, but not often at the same moment
 MAX_BASES = 4  # manifests; older versions rarely have small files that the latest ones lack
 
 
@@ -39,6 +44,12 @@ class Shipment(msgspec.Struct, frozen=True):
     def size(self) -> int:
         """Bytes of the missing blobs."""
         return sum(self.packed.blobs[sha256].size for sha256 in self.missing)
+
+    @property
+    def target(self) -> Target:
+        """The version as plans and signatures name it."""
+        manifest = self.packed.manifest
+        return Target(manifest.group, manifest.version, manifest.variant, digest_of(self.manifest))
 
     @property
     def name(self) -> str:
@@ -84,13 +95,27 @@ def as_published(client: ApiClient, shipment: Shipment) -> Shipment:
     return prepare(client, Packed(there, shipment.packed.blobs)) or shipment
 
 
-def send(client: ApiClient, shipment: Shipment, on_bytes: Callable[[int], None]) -> Published:
-    """Upload and publish; raises RefusedError if the name has other content, FailedError if it does not fit."""
+def send(client: ApiClient, shipment: Shipment, sign: Sign, on_bytes: Callable[[int], None]) -> Published:
+    """Upload, sign and publish; RefusedError if the name has other content, FailedError if it does not fit.
+
+    Whoever else signed meanwhile goes first: then it is signed again, on what the cluster has by then.
+    """
+    digest, length = digest_of(shipment.manifest), len(shipment.manifest)
+    known = _published(client, shipment)
+    revive = known is not None and known.retired
     if shipment.missing:
         client.room(shipment.size + len(shipment.manifest))
     for sha256 in shipment.missing:
         client.upload(sha256, counted(_upload(shipment.packed.blobs[sha256]), on_bytes))
-    return client.publish(shipment.manifest)
+    client.upload(digest, Upload(lambda: io.BytesIO(shipment.manifest), length))
+    for _ in range(ATTEMPTS - 1):
+        signed = client.signed_metadata()
+        try:
+            return client.publish(sign(signed, shipment.target, length, revive))
+        except RefusedError:
+            if client.signed_metadata() == signed:
+                raise
+    return client.publish(sign(client.signed_metadata(), shipment.target, length, revive))
 
 
 def refuse_other_content(client: ApiClient, shipment: Shipment) -> bool:

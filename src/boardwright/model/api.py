@@ -20,8 +20,12 @@ POST   /v1/blobs/missing                  list of SHA-256 (hex)        those tha
 PUT    /v1/blobs/SHA256                   the bytes                    201, or 422 if the bytes are others
 POST   /v1/blobs/room                     RoomRequest                  the same, or 507 if that does not fit
 POST   /v1/blobs/SHA256/verify                                         202, 404 (any server; hashed in its turn)
-POST   /v1/versions                       the manifest's bytes         201 VersionSummary, 200 if it was there
+POST   /v1/versions                       Publication                  201 VersionSummary, 200 if it was there
                                                                        already, 409 if the name has other content
+                                                                       or nobody has signed it
+GET    /v1/metadata/FILE                                               signed metadata as TUF clients ask for it
+GET    /v1/metadata/targets/plans/FILE                                 a part of the plan that it names (any server)
+GET    /v1/trust                                                       SignedMetadata, for who signs the next
 POST   /v1/deployments                    DeploymentRequest            Deployment (dry run: nothing changes)
 GET    /v1/rollouts, /v1/rollouts/ID                                   RolloutList
 GET    /v1/authority                                                   ClusterAuthority (any server, anybody)
@@ -36,8 +40,8 @@ DELETE /v1/tokens/DIGEST                                               TokenStat
 
 The bodies of the last ones are in ``model/admission.py``.
 
-Everything but health, plan, reports, authority and verify is answered by the active; a standby answers 307 to the
-active's URL, or 503 when it knows no active.
+Everything but health, plan, metadata, reports, authority and verify is answered by the active; a standby answers 307
+to the active's URL, or 503 when it knows no active.
 
 A caller that names its cluster in the header ``Boardwright-Cluster`` is refused (409) by a server of another one: an
 address that was given to somebody else must not take an operator's change.
@@ -159,6 +163,25 @@ class RoomRequest(msgspec.Struct, frozen=True):
     """`bytes` that a publish is about to upload."""
 
     bytes: int
+
+
+class Publication(msgspec.Struct, frozen=True):
+    """A version that enters the catalog: the digest of its manifest, a blob that was uploaded, and who signed it.
+
+    `software` is the next signed role of its group, `targets` the role that delegates the group, if that is new; None
+    for what is there already.
+    """
+
+    manifest: str
+    software: bytes | None = None
+    targets: bytes | None = None
+
+
+class SignedMetadata(msgspec.Struct, frozen=True):
+    """Every root, the first one first, and the newest of every other role by its name, as they were signed."""
+
+    roots: tuple[bytes, ...]
+    roles: dict[str, bytes]
 
 
 class SoftwareList(msgspec.Struct, frozen=True):

@@ -193,6 +193,11 @@ def digest_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def is_digest(text: str) -> bool:
+    """Whether this is how a blob is named: 64 hex digits."""
+    return _HEX.fullmatch(text) is not None
+
+
 def decode_manifest(data: bytes) -> Manifest:
     """Decode and check; raises MalformedError with the field and the value."""
     if len(data) > MAX_MANIFEST_BYTES:

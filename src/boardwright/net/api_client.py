@@ -31,10 +31,12 @@ from boardwright.model.api import (
     DeploymentRequest,
     Health,
     Problem,
+    Publication,
     Retry,
     RolloutList,
     RoomRequest,
     ServerList,
+    SignedMetadata,
     SoftwareList,
     VersionSummary,
 )
@@ -132,11 +134,15 @@ class ApiClient:
         call = Call("PUT", f"/v1/blobs/{sha256}", upload)
         _check(self._servers.ask(call), call)
 
-    def publish(self, manifest: bytes) -> Published:
-        """Name a version whose blobs are all there; RefusedError if the name has other content."""
-        call = Call("POST", "/v1/versions", manifest)
+    def publish(self, publication: Publication) -> Published:
+        """Name a version whose manifest and blobs are there; RefusedError for other content, or nobody's signature."""
+        call = Call("POST", "/v1/versions", msgspec.json.encode(publication))
         answer = self._servers.ask(call)
         return Published(_decode(answer, call, VersionSummary), created=answer.status == CREATED)
+
+    def signed_metadata(self) -> SignedMetadata:
+        """What the cluster has signed so far, not verified."""
+        return self._get("/v1/trust", SignedMetadata)
 
     def manifest(self, digest: str) -> Manifest | None:
         """A published manifest by its digest, from any server that has it; None if nobody can send it now."""

@@ -26,6 +26,7 @@ from boardwright.server.mirror import Mirror
 from boardwright.server.planning import propose, transaction
 from boardwright.server.publishing import SEEN_WITHIN
 from boardwright.server.rollouts import number, ordered
+from boardwright.server.signing import Signing
 from boardwright.state.kv import KV, Transaction
 from boardwright.state.lease import DeposedError
 from boardwright.state.records import ROLLOUTS, RolloutRecord
@@ -41,10 +42,18 @@ NAMED = 10  # how many known names an error lists
 class Deployments:
     """Deploys through `commit` (fenced by the lease); `wall` is seconds since the epoch."""
 
-    def __init__(self, kv: KV, commit: Callable[[Transaction], int], mirror: Mirror, wall: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        kv: KV,
+        commit: Callable[[Transaction], int],
+        mirror: Mirror,
+        signing: Signing,
+        wall: Callable[[], float],
+    ) -> None:
         self._kv = kv
         self._commit = commit
         self._mirror = mirror
+        self._signing = signing
         self._wall = wall
 
     def deploy(self, request: DeploymentRequest) -> Deployment:
@@ -84,6 +93,8 @@ class Deployments:
         change = Transaction(
             {**change.compares, key: 0}, {**change.puts, key: encoded(rollout), **dict.fromkeys(forgotten)}
         )
+        if proposal.plan is not None:
+            change = self._signing.change(self._kv, change, proposal.plan)
         self._mirror.wait_for(self._commit(change), SEEN_WITHIN)
         return Deployment(rollout.id, generation, _changes(facts, assignment, proposal))
 

@@ -7,6 +7,7 @@ Rules:
   that the state has it changes the place alone: where a listed board sits is the operator's word.
 * Boards that were heard and that nobody knows, or that changed, are recorded; not more than `MAX_BOARDS` altogether,
   because anybody on the network can speak as a board that nobody knows.
+* What boards verify the plan by is signed with it, and anew every day.
 * When the boards or the catalog changed, the policy is planned anew: late boards join, new variants fit.
 * A round that was cut off, by a write that lost against another or by trouble with the engine, is followed by one
   that looks at everything again, like the first one. Trouble is logged once; nothing here may end the loop.
@@ -27,6 +28,7 @@ from boardwright.server.listed import Listed
 from boardwright.server.mirror import Mirror, MirrorState
 from boardwright.server.planning import propose, transaction
 from boardwright.server.rollout_watch import RolloutWatch
+from boardwright.server.signing import Signing
 from boardwright.state.kv import KV, Transaction
 from boardwright.state.records import BOARDS
 
@@ -50,6 +52,7 @@ class Executor:
         watch: RolloutWatch,
         held: HeldVersions,
         listed: Listed,
+        signing: Signing,
     ) -> None:
         self._kv = kv
         self._commit = commit
@@ -59,6 +62,7 @@ class Executor:
         self._watch = watch
         self._held = held
         self._listed = listed
+        self._signing = signing
         self._wake = threading.Event()
         self._acting_in = 0
         self._stale = True
@@ -84,6 +88,7 @@ class Executor:
             return
         taking_over = epoch != self._acting_in
         try:
+            self._sign(taking_over)
             self._record_boards(taking_over)
             if self._stale or taking_over:
                 self._stale = False
@@ -150,11 +155,17 @@ class Executor:
         place = self._listed.place(board.id)
         return board if place is None else msgspec.structs.replace(board, location=place)
 
+    def _sign(self, taking_over: bool) -> None:
+        renewal = self._signing.renewal(self._kv, lambda: read_facts(self._kv).plan, look=taking_over)
+        if renewal is not None:
+            self._commit(renewal)
+
     def _plan(self) -> None:
         facts = read_facts(self._kv)
         if not facts.policy.assignments:
             return
         proposal = propose(facts, facts.policy)
         if proposal.plan is not None:
-            self._commit(transaction(facts, facts.policy, proposal))
+            change = transaction(facts, facts.policy, proposal)
+            self._commit(self._signing.change(self._kv, change, proposal.plan))
             _log.info("plan committed", generation=proposal.plan.generation, changes=len(proposal.changes))

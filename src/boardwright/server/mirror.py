@@ -34,6 +34,7 @@ from boardwright.state.records import (
     RETRIES,
     ROLLOUTS,
     SERVERS,
+    TRUST,
     CatalogRecord,
     HeldRecord,
     RetryRecord,
@@ -48,7 +49,10 @@ _log = log.get("server.mirror")
 
 
 class MirrorState(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One consistent view; `catalog` is by ``group/version/variant``, `held` by ``board/group``, the rest by id."""
+    """One consistent view; `catalog` is by ``group/version/variant``, `held` by ``board/group``, the rest by id.
+
+    `signed` is signed metadata, byte for byte, by its key of the state.
+    """
 
     schema: int = SCHEMA
     plan: Plan = Plan()
@@ -58,6 +62,7 @@ class MirrorState(msgspec.Struct, frozen=True, omit_defaults=True):
     rollouts: dict[str, RolloutRecord] = {}
     held: dict[str, HeldRecord] = {}
     retries: dict[str, RetryRecord] = {}
+    signed: dict[str, bytes] = {}
 
     @property
     def inventory(self) -> Inventory:
@@ -121,7 +126,7 @@ class Mirror:
     def reset(self, snapshot: Snapshot) -> None:
         """Take over everything that the engine has; what it lacks is gone."""
         known = {f"{prefix}{name}" for prefix, table, _ in _TABLES for name in getattr(self.state, table)}
-        gone: dict[str, bytes | None] = dict.fromkeys((*known, PLAN))
+        gone: dict[str, bytes | None] = dict.fromkeys((*known, *self.state.signed, PLAN))
         self._take(gone | {entry.key: entry.value for entry in snapshot.entries})
         self._reached(snapshot.revision)
 
@@ -172,6 +177,12 @@ class Mirror:
         for key, value in values.items():
             if key == PLAN:
                 fields["plan"] = _decode(key, value, Plan, base.plan) or Plan()
+            elif key.startswith(TRUST):
+                signed = fields.setdefault("signed", dict(base.signed))
+                if value is None:
+                    signed.pop(key, None)
+                else:
+                    signed[key] = value
             else:
                 for prefix, name, record_type in _TABLES:
                     if key.startswith(prefix):

@@ -6,6 +6,8 @@ Rules:
   before anything is written: a piece digest that is wrong would fail on every board.
 * A name (group, version, variant) is immutable: the same content again is fine, other content is refused. Of a version
   that was retired, too, and its content revives it, however its small files are packed this time.
+* The manifest must be named by the signed role of its group; what the publisher has signed for it comes along and
+  enters the state in the same transaction. Nobody else's word puts a version into the catalog.
 * The catalog record is the last thing written, in a transaction that only the active can commit. A publish that is
   cut off leaves blobs that nobody names, never a version that nobody has.
 """
@@ -15,15 +17,19 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from boardwright.errors import ConflictError, FailedError, MalformedError, RefusedError
-from boardwright.model.software import Manifest, decode_manifest, digest_of, same_content
+from boardwright.model.api import Publication
+from boardwright.model.software import Manifest, is_digest, same_content
 from boardwright.server.facts import encoded
 from boardwright.server.holdings import stored_manifest
 from boardwright.server.mirror import Mirror
 from boardwright.server.piece_digests import PieceDigests
+from boardwright.server.planning import target_of
+from boardwright.server.signing import Signing, read_signed
 from boardwright.state.kv import KV, Transaction
 from boardwright.state.lease import DeposedError
 from boardwright.state.records import CatalogRecord, catalog_key
 from boardwright.transfer.store import BlobStore
+from boardwright.trust.names import version_path
 
 SEEN_WITHIN = 3.0  # seconds in which the own copy shows what was just committed; then the answer goes out anyway
 NAMED_BLOBS = 5  # how many of the missing blobs the sentence names
@@ -42,7 +48,7 @@ class PublishEvents(msgspec.Struct, frozen=True):
 class Publishing:
     """Publishes into `store` and, by `commit` (fenced by the lease), the state; `wall` is seconds since the epoch."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a publish touches, each part handed in
         self,
         kv: KV,
         commit: Commit,
@@ -50,6 +56,7 @@ class Publishing:
         store: BlobStore,
         pieces: PieceDigests,
         events: PublishEvents,
+        signing: Signing,
         wall: Callable[[], float],
     ) -> None:
         self._kv = kv
@@ -58,19 +65,21 @@ class Publishing:
         self._store = store
         self._pieces = pieces
         self._events = events
+        self._signing = signing
         self._wall = wall
 
-    def publish(self, data: bytes) -> tuple[CatalogRecord, bool]:
-        """Take the encoded manifest in; answers the record and whether it is new.
+    def publish(self, publication: Publication) -> tuple[CatalogRecord, bool]:
+        """Take a version in whose manifest is in the store; answers the record and whether it is new.
 
-        MalformedError for a bad manifest, FailedError for missing blobs, RefusedError for another content.
+        MalformedError for a bad manifest, FailedError for missing blobs, RefusedError for another content or one that
+        nobody signed, UntrustedError for a signature of somebody else.
         """
-        manifest = decode_manifest(data)
-        digest = digest_of(data)
+        digest = publication.manifest
+        manifest = stored_manifest(self._store, digest) if is_digest(digest) else None
+        if manifest is None:
+            raise FailedError(f"this server lacks the manifest {digest[:80]}", hint="upload it first, as a blob")
         self._events.begun([digest, *(blob.sha256 for blob in manifest.blobs)])
         self._check_blobs(manifest)
-        if not self._store.has(digest):
-            self._store.put(digest, [data])
         record = CatalogRecord(
             group=manifest.group,
             version=manifest.version,
@@ -80,7 +89,7 @@ class Publishing:
             published=self._wall(),
             requires=dict(manifest.requires),
         )
-        known = self._add(record, manifest)
+        known = self._add(record, manifest, publication)
         self._events.whole(record)
         return (record, True) if known is None else (known, False)
 
@@ -103,14 +112,16 @@ class Publishing:
                     "its bytes do not have"
                 )
 
-    def _add(self, record: CatalogRecord, manifest: Manifest) -> CatalogRecord | None:
+    def _add(self, record: CatalogRecord, manifest: Manifest, publication: Publication) -> CatalogRecord | None:
         """None if the record is new or revived, else the one that was there."""
         key = catalog_key(record.group, record.version, record.variant)
         revision, known = self._known(key, record, manifest)
         if known is not None:
             return known
+        change = Transaction({key: revision}, {key: encoded(record)})
+        revived = version_path(target_of(record)) if revision else ""
         try:
-            revision = self._commit(Transaction({key: revision}, {key: encoded(record)}))
+            revision = self._commit(self._signed(change, record, publication, revived))
         except DeposedError:
             raise
         except ConflictError:
@@ -120,6 +131,24 @@ class Publishing:
             return known
         self._mirror.wait_for(revision, SEEN_WITHIN)
         return None
+
+    def _signed(
+        self, change: Transaction, record: CatalogRecord, publication: Publication, revived: str
+    ) -> Transaction:
+        """The change with what the publisher signed, and signed over."""
+        state = read_signed(self._kv)
+        before = after = self._signing.begun(state.signed)
+        if publication.targets is not None:
+            after = after.with_targets(publication.targets)
+        if publication.software is not None:
+            after = after.with_software(record.group, publication.software, revived)
+        if not after.names(target_of(record)):
+            raise RefusedError(
+                f"{record.group} {record.version} for {record.variant} is not signed: nobody whom this cluster "
+                f"lets sign {record.group} has named the manifest {record.manifest[:12]}",
+                hint="publish with the operator's folder, or let the vendor sign it",
+            )
+        return change if after is before else self._signing.signed(state, after, change, None)
 
     def _known(self, key: str, record: CatalogRecord, manifest: Manifest) -> tuple[int, CatalogRecord | None]:
         """The revision of what the name is bound to, 0 for nothing, and the version itself unless it was retired."""

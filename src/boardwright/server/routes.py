@@ -12,6 +12,7 @@ from boardwright.server.api import (
     deployments,
     health,
     joins,
+    metadata,
     metrics,
     plan,
     reports,
@@ -31,6 +32,7 @@ from boardwright.server.deployments import Deployments
 from boardwright.server.door import Door
 from boardwright.server.held import HeldVersions
 from boardwright.server.holdings import Holdings
+from boardwright.server.metadata import MetadataFiles
 from boardwright.server.mirror import Mirror
 from boardwright.server.own_status import OwnStatus
 from boardwright.server.peers import Peers
@@ -77,6 +79,7 @@ def api(parts: ApiParts, counted: Iterable[Counted]) -> Litestar:
         everywhere=[
             *health.routes(parts.server, parts.cluster, parts.blobs_url, parts.mirror, parts.standing),
             *plan.routes(parts.mirror),
+            *metadata.board_routes(MetadataFiles(parts.mirror)),
             *reports.routes(parts.board_reports, parts.claims, parts.mirror),
             *servers.status_routes(parts.peers),
             *checks.routes(parts.checker),
@@ -90,6 +93,7 @@ def api(parts: ApiParts, counted: Iterable[Counted]) -> Litestar:
             *software.routes(parts.mirror),
             *uploads.routes(parts.intake, parts.publishing),
             *deployments.routes(parts.deployments),
+            *metadata.routes(parts.mirror),
             *rollouts.routes(parts.watch),
             *joins.routes(parts.door.admission, parts.door.tokens),
         ],

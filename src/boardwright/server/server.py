@@ -55,6 +55,7 @@ from boardwright.server.responder import Responder
 from boardwright.server.retirement import Retirement
 from boardwright.server.rollout_watch import RolloutWatch
 from boardwright.server.routes import ApiParts, api
+from boardwright.server.signing import Signing
 from boardwright.server.silence import SilenceWatch
 from boardwright.server.slots import Slots
 from boardwright.server.standing import ServerStanding
@@ -78,10 +79,11 @@ _log = log.get("server")
 class Server:
     """Made of its settings; ``start``, then ``stop``, in one event loop."""
 
-    def __init__(self, settings: ServerSettings, credentials: Credentials) -> None:
+    def __init__(self, settings: ServerSettings, credentials: Credentials, signing: Signing) -> None:
         """Read what is on disk and open the engine; RefusedError if the engine refuses this host."""
         self._settings = settings
         self._credentials = credentials
+        self._signing = signing
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self._active_since = time.monotonic()
@@ -144,6 +146,7 @@ class Server:
             watch=self._watch,
             held=self._held,
             listed=self._listed,
+            signing=signing,
         )
         self._uploads = ThreadPoolExecutor(UPLOADS, thread_name_prefix="upload")
         self._listeners: list[Listener] = []
@@ -263,7 +266,7 @@ class Server:
         storage = self._storage
         events = PublishEvents(storage.collector.touch, storage.published)
         publishing = Publishing(
-            self._kv, self._role.commit, self._mirror, storage.blobs, storage.pieces, events, time.time
+            self._kv, self._role.commit, self._mirror, storage.blobs, storage.pieces, events, self._signing, time.time
         )
         return ApiParts(
             server=self._settings.id,
@@ -279,7 +282,7 @@ class Server:
             status=self._status,
             peers=Peers(self._mirror, self._status, time.monotonic),
             publishing=publishing,
-            deployments=Deployments(self._kv, self._role.commit, self._mirror, time.time),
+            deployments=Deployments(self._kv, self._role.commit, self._mirror, self._signing, time.time),
             watch=self._watch,
             intake=Intake(storage.blobs, storage.pieces, storage.room, storage.collector, self._uploads),
             held=self._held,

@@ -1,8 +1,9 @@
 """Which records the cluster keeps in its replicated state, and their keys.
 
 Only transitions are state: heartbeats and progress stay in the servers' memory. Every record is JSON of the struct
-named here (msgspec, keys sorted) beside ``schema``, the version of its form. Readers ignore fields that they do not
-know and new fields have defaults, so that the release before can read what this one wrote.
+named here (msgspec, keys sorted) beside ``schema``, the version of its form; signed metadata is kept byte for byte.
+Readers ignore fields that they do not know and new fields have defaults, so that the release before can read what
+this one wrote.
 """
 
 from typing import Any
@@ -21,6 +22,9 @@ CATALOG = "catalog/"  # + group/version/variant: CatalogRecord
 ROLLOUTS = "rollouts/"  # + rollout id: RolloutRecord
 HELD = "held/"  # + board id/group: HeldRecord
 RETRIES = "retries/"  # + board id: RetryRecord
+TRUST = "trust/"  # everything below is signed metadata
+TRUST_ROOTS = "trust/roots/"  # + version, five digits: signed metadata as it is, not a record
+TRUST_ROLES = "trust/roles/"  # + role: the same of every other role
 TOKENS = "tokens/"  # + digest of a join token's secret: trust.joining.JoinRecord
 JOINS = "joins/"  # + digest of a public key: model.admission.Joiner, who waits for approval or got it
 
@@ -110,6 +114,10 @@ def encode_record(record: msgspec.Struct) -> bytes:
     """A record as the state keeps it: JSON with its schema version, keys sorted."""
     fields: dict[str, Any] = msgspec.to_builtins(record)
     return msgspec.json.encode({**fields, "schema": SCHEMA}, order="deterministic")
+
+
+def root_key(version: int) -> str:
+    return f"{TRUST_ROOTS}{version:05d}"
 
 
 def catalog_key(group: str, version: str, variant: str) -> str:

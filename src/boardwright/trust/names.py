@@ -11,6 +11,8 @@ from boardwright.model.software import Target
 
 ROOT, TARGETS, SNAPSHOT, TIMESTAMP, PLANS = "root", "targets", "snapshot", "timestamp", "plans"
 SOFTWARE = "software-"  # + group
+ROOT_FILE, TARGETS_FILE = "root.json", "targets.json"  # the first of each, in the folder of what is trusted
+ONLINE_KEY = "online.pem"  # in a control board's folder, beside its certificate
 PLAN_PATHS = "plans/*"
 
 

@@ -47,6 +47,7 @@ from boardwright.trust.names import (
 
 LIFE = 10 * 365 * 86_400.0  # seconds; the operator's keys are used by hand, and boards lie on shelves for years
 MAX_METADATA = 5_000_000  # bytes of one role, what python-tuf takes of targets; 15,000 versions of a group
+SigningKey = Signer  # what signs, wherever its private half is; for rooms that know no securesystemslib
 _compact = JSONSerializer(compact=True)
 _S = TypeVar("_S", Root, Timestamp, Snapshot, Targets)
 
@@ -126,10 +127,13 @@ def delegated_keys(targets: bytes, group: str) -> tuple[str, ...]:
     return () if role is None else tuple(role.keyids)
 
 
-def add_version(current: bytes | None, target: Target, length: int, signer: Signer, now: float) -> bytes:
+def add_version(
+    current: bytes | None, target: Target, length: int, signer: Signer, now: float, *, revive: bool = False
+) -> bytes:
     """The role of the target's group after `current` (None: the first): it names the manifest, `length` bytes, too.
 
-    Unchanged if it names it already. Raises RefusedError for other content under a known name, UntrustedError.
+    Unchanged if it names it already. Raises RefusedError for another manifest under a known name, unless it is to
+    `revive` a version that was retired and is packed otherwise now; UntrustedError.
     """
     role = Targets(version=1) if current is None else read_role(current, Targets).signed
     path = version_path(target)
@@ -137,13 +141,18 @@ def add_version(current: bytes | None, target: Target, length: int, signer: Sign
     if known is not None and current is not None:
         if (known.length, known.hashes.get("sha256")) == (length, target.manifest):
             return current
-        raise RefusedError(
-            f"{target.group} {target.version} for {target.variant} is signed with other content",
-            hint="a version is immutable; sign under another version name",
-        )
+        if not revive:
+            raise _immutable(target)
     role.targets[path] = TargetFile(length, {"sha256": target.manifest}, path)
     role.version += current is not None
     return _sign(role, [signer], now)
+
+
+def _immutable(target: Target) -> RefusedError:
+    return RefusedError(
+        f"{target.group} {target.version} for {target.variant} is signed with other content",
+        hint="a version is immutable; sign under another version name",
+    )
 
 
 def signer_of(private_key: ec.EllipticCurvePrivateKey) -> Signer:

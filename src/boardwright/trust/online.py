@@ -85,13 +85,16 @@ class SignedRoles(msgspec.Struct, frozen=True):
         _check(self._root, TARGETS, made)
         return self._with(TARGETS, made.signed.version, data)
 
-    def with_software(self, group: str, data: bytes) -> "SignedRoles":
-        """The set with the next role of a group; raises UntrustedError, ConflictError, RefusedError."""
+    def with_software(self, group: str, data: bytes, revived: str = "") -> "SignedRoles":
+        """The set with the next role of a group; `revived` is the path of a version that may be packed otherwise now.
+
+        Raises UntrustedError, ConflictError, RefusedError.
+        """
         name, made = group_role(group), read_role(data, Targets)
         _check(read_role(self._role(TARGETS), Targets), name, made)
         known = read_role(self.roles[name], Targets).signed.targets if name in self.roles else {}
         for path, info in known.items():
-            if made.signed.targets.get(path) != info:
+            if path != revived and made.signed.targets.get(path) != info:
                 raise RefusedError(f"{path} is signed already, and the new signature changes it or leaves it out")
         if made.signed.delegations is not None:
             raise UntrustedError(f"the signed versions of {group} hand signing on to others, which nobody may")

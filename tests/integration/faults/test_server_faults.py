@@ -29,8 +29,10 @@ from tests.faults.board import source_of, use_small_pieces
 from tests.faults.crash import Crash, Crashes
 from tests.faults.disk import GROWS, Disk
 from tests.faults.versions import Made, version
+from tests.identities import Identities
 
 ONE, TWO = version("1"), version("2")
+IDENTITIES = Identities()
 
 
 @pytest.fixture(autouse=True)
@@ -53,15 +55,22 @@ class Node:
         self.mirror.reset(kv.range(""))
         events = PublishEvents(begun=lambda blobs: None, whole=lambda record: None)
         self.publishing = Publishing(
-            kv, self._commit, self.mirror, self.store, PieceDigests(self.store), events, lambda: 1.0
+            kv,
+            self._commit,
+            self.mirror,
+            self.store,
+            PieceDigests(self.store),
+            events,
+            IDENTITIES.signing(),
+            lambda: 1.0,
         )
 
     def publish(self, made: Made) -> None:
         for sha256, data in made.blobs.items():
-            if not self.store.has(sha256) and sha256 != made.target.manifest:
+            if not self.store.has(sha256):
                 self.store.put(sha256, [data])
                 self.stored.append((self._clock(), sha256))
-        self.publishing.publish(made.blobs[made.target.manifest])
+        self.publishing.publish(IDENTITIES.over(self.kv, made.blobs[made.target.manifest]))
         self.catalogued.append((self._clock(), made))
 
     def plan(self, made: Made) -> None:

@@ -13,11 +13,11 @@ from pathlib import Path
 import msgspec
 import urllib3
 
-from boardwright.model.api import Health, ServerList
+from boardwright.model.api import Health, ServerList, SignedMetadata
 from boardwright.model.inventory import Board
 from boardwright.model.location import Location
 from boardwright.model.report import BoardReport, GroupReport
-from boardwright.model.software import PIECE_SIZE, BlobRef, FileEntry, Manifest, digest_of, encode_manifest
+from boardwright.model.software import PIECE_SIZE, BlobRef, FileEntry, Manifest, Target, digest_of, encode_manifest
 from tests.identities import Identities
 
 PATIENCE = 20.0  # seconds for anything that has to happen; two busy cores are slow
@@ -34,8 +34,9 @@ def until(condition: Callable[[], object], what: str, patience: float = PATIENCE
 class ServerProcess:
     """One `boardwright-server` with a folder and an address of its own."""
 
-    def __init__(self, folder: Path, host: str, api_port: int, blob_port: int) -> None:
+    def __init__(self, folder: Path, host: str, api_port: int, blob_port: int, identities: Identities) -> None:
         self.folder = folder
+        self.identities = identities
         self.id = folder.name
         self.api = f"http://{host}:{api_port}"
         self.blobs = f"http://{host}:{blob_port}"
@@ -95,7 +96,7 @@ class ServerCluster:
         folder = self.folder / f"c{chassis}s{slot}"
         folder.mkdir()
         self.identities.write(folder, Board(folder.name, Location(str(chassis), str(slot)), "rp", server=True))
-        server = ServerProcess(folder, host, _free_port(host), _free_port(host))
+        server = ServerProcess(folder, host, _free_port(host), _free_port(host), self.identities)
         (folder / "server.toml").write_text(
             f"""
             [cluster]
@@ -191,7 +192,15 @@ class Software:
     def publish(self, server: ServerProcess) -> urllib3.BaseHTTPResponse:
         for content in self.contents:
             assert server.call("PUT", f"/v1/blobs/{digest_of(content)}", content).status == 201
-        return server.call("POST", "/v1/versions", self.encoded)
+        return self.sign(server)
+
+    def sign(self, server: ServerProcess) -> urllib3.BaseHTTPResponse:
+        """The last step of publishing: the manifest, and what the operator signs for it."""
+        assert server.call("PUT", f"/v1/blobs/{self.digest}", self.encoded).status == 201
+        known = server.get("/v1/trust", SignedMetadata)
+        assert isinstance(known, SignedMetadata)
+        target = Target(self.manifest.group, self.manifest.version, self.manifest.variant, self.digest)
+        return server.call("POST", "/v1/versions", server.identities.publication(known, target, len(self.encoded)))
 
 
 def blob_ref(content: bytes) -> BlobRef:

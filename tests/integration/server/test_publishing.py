@@ -7,9 +7,10 @@ from pathlib import Path
 import msgspec
 import urllib3
 
-from boardwright.model.api import DeploymentRequest, Problem, RolloutList, SoftwareList
+from boardwright.model.api import DeploymentRequest, Problem, Publication, RolloutList, SignedMetadata, SoftwareList
 from boardwright.model.report import DeploymentState, GroupReport
-from boardwright.model.software import Manifest, digest_of, encode_manifest
+from boardwright.model.software import Manifest, Target, digest_of, encode_manifest
+from tests.identities import Identities
 from tests.integration.server.asker import board
 from tests.integration.server.processes import ServerCluster, Software
 
@@ -54,7 +55,7 @@ def test_a_version_with_missing_blobs_is_refused_by_their_names(cluster: ServerC
     server = cluster.add(1, 1)
     cluster.active()
     software = Software("platform", "1")
-    answer = server.call("POST", "/v1/versions", software.encoded)
+    answer = software.sign(server)
     assert answer.status == 422
     assert all(blob.sha256 in problem(answer).error for blob in software.manifest.blobs)
 
@@ -62,7 +63,9 @@ def test_a_version_with_missing_blobs_is_refused_by_their_names(cluster: ServerC
 def test_a_broken_manifest_is_wrong_usage(cluster: ServerCluster) -> None:
     server = cluster.add(1, 1)
     cluster.active()
-    answer = server.call("POST", "/v1/versions", encode_manifest(Manifest(1, "platform", "../1")))
+    broken = encode_manifest(Manifest(1, "platform", "../1"))
+    assert server.call("PUT", f"/v1/blobs/{digest_of(broken)}", broken).status == 201
+    answer = server.call("POST", "/v1/versions", Publication(digest_of(broken)))
     assert (answer.status, problem(answer).exit_code) == (422, 2)
     assert "version '../1'" in problem(answer).error
 
@@ -78,6 +81,27 @@ def test_a_version_is_immutable_and_the_same_again_is_fine(cluster: ServerCluste
     answer = Software("platform", "1").publish(server)
     assert (answer.status, problem(answer).exit_code) == (409, 3)
     assert len(server.get("/v1/software/platform", SoftwareList).software) == 1
+
+
+def test_what_nobody_has_signed_or_somebody_who_may_not_is_refused(cluster: ServerCluster) -> None:
+    server = cluster.add(1, 1)
+    cluster.active()
+    unsigned, forged = Software("platform", "1"), Software("platform", "2")
+    for software in (unsigned, forged):
+        for content in (*software.contents, software.encoded):
+            assert server.call("PUT", f"/v1/blobs/{digest_of(content)}", content).status == 201
+    answer = server.call("POST", "/v1/versions", Publication(unsigned.digest))
+    assert (answer.status, problem(answer).exit_code) == (409, 3)
+    assert "nobody whom this cluster lets sign platform has named the manifest" in problem(answer).error
+    known = server.get("/v1/trust", SignedMetadata)
+    assert isinstance(known, SignedMetadata)
+    thief = Identities("test")
+    thief.root, thief.targets = server.identities.root, server.identities.targets
+    target = Target("platform", "2", "*", forged.digest)
+    answer = server.call("POST", "/v1/versions", thief.publication(known, target, len(forged.encoded)))
+    assert answer.status == 422
+    assert "is not signed by whom this cluster lets sign it" in problem(answer).error
+    assert server.get("/v1/software", SoftwareList).software == ()
 
 
 def test_a_large_publish_and_its_copies_stay_within_the_memory_of_a_control_board(cluster: ServerCluster) -> None:

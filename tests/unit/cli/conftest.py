@@ -19,19 +19,23 @@ from boardwright.model.api import (
     DeploymentRequest,
     Health,
     PlanChange,
+    Publication,
     Retry,
     RolloutList,
     RolloutStatus,
     ServerList,
     ServerStatus,
+    SignedMetadata,
     SoftwareList,
     VersionSummary,
 )
 from boardwright.model.location import Tier
 from boardwright.model.report import DeploymentState, Explanation, GroupReport, HeardOffer, Source
-from boardwright.model.software import Manifest, decode_manifest, digest_of
+from boardwright.model.software import Manifest, Target, decode_manifest, digest_of
 from boardwright.net.api_client import ApiClient, Published
 from boardwright.net.servers import Upload
+from boardwright.trust.names import version_path
+from tests.identities import Identities
 
 NEAR = Source("c1s1", "1", "1", Tier.SAME_CHASSIS)
 FAR = Source("c2s1", "2", "1", Tier.ELSEWHERE)
@@ -53,6 +57,10 @@ def rollout(state: str, confirmed: int, failed: int = 0, reasons: dict[str, str]
     )
 
 
+IDENTITIES = Identities("lab")
+NOW = 1.8e9  # seconds since the epoch
+
+
 class FakeCluster:
     """Answers like an ApiClient; `trouble` is raised instead, by whatever is called."""
 
@@ -68,6 +76,7 @@ class FakeCluster:
         self.engine = ""
         self.free = 1 << 40
         self.held: str | None = None
+        self.signed = IDENTITIES.first.signed(None, IDENTITIES.signer, NOW)
         self.board_list = BoardList(
             (BoardStatus("c1s3", "1", "3", "lc", 2, 0.5, {"platform": DOWNLOADING}),),
         )
@@ -149,8 +158,17 @@ class FakeCluster:
     def manifest(self, digest: str) -> Manifest | None:
         return self.manifests.get(digest)
 
-    def publish(self, manifest: bytes) -> Published:
-        decoded, digest = decode_manifest(manifest), digest_of(manifest)
+    def signed_metadata(self) -> SignedMetadata:
+        return SignedMetadata(self.signed.roots, self.signed.roles)
+
+    def publish(self, publication: Publication) -> Published:
+        digest = publication.manifest
+        decoded = decode_manifest(self.blobs[digest])
+        self.signed = self.signed.with_targets(publication.targets) if publication.targets else self.signed
+        if publication.software:
+            path = version_path(Target(decoded.group, decoded.version, decoded.variant, digest))
+            self.signed = self.signed.with_software(decoded.group, publication.software, path)
+        assert self.signed.names(Target(decoded.group, decoded.version, decoded.variant, digest))
         assert all(blob.sha256 in self.blobs for blob in decoded.blobs)
         created = digest not in self.manifests
         self.manifests[digest] = decoded
@@ -184,6 +202,7 @@ def cluster() -> FakeCluster:
 def operator(tmp_path: Path) -> Path:
     folder = tmp_path / "operator"
     folder.mkdir()
+    IDENTITIES.write_operator(folder)
     (folder / "operator.toml").write_text('cluster = "lab"\nservers = ["http://10.0.1.1:6688"]\n')
     return folder
 

@@ -63,16 +63,21 @@ class TestANewFolder:
     def test_every_board_gets_a_folder_with_what_its_programs_need(self, tmp_path: Path, inventory: Path) -> None:
         result = init(tmp_path / "deep" / "out", inventory)
         assert result.created == ("c1s1", "c1s3")
-        proof = ("certificate.pem", "key.pem", "trust/authority.pem")
+        proof = ("certificate.pem", "key.pem", "trust/authority.pem", "trust/root.json")
         assert set(listing(result.directory)) == {
             "c1s1/agent.toml",
             "c1s1/cluster.toml",
             "c1s1/server.toml",
             "c1s1/enroller.pem",
             "c1s1/enroller-key.pem",
+            "c1s1/online.pem",
+            "c1s1/trust/targets.json",
             "c1s3/agent.toml",
             "operator/operator.toml",
             "operator/keys/authority.pem",
+            "operator/keys/root.pem",
+            "operator/keys/targets.pem",
+            "operator/trust/targets.json",
             *(f"{who}/{file}" for who in ("c1s1", "c1s3", "operator") for file in proof),
         }
 
@@ -106,9 +111,12 @@ class TestANewFolder:
         assert {str(path.relative_to(out)) for path in keys} == {
             "c1s1/key.pem",
             "c1s1/enroller-key.pem",
+            "c1s1/online.pem",
             "c1s3/key.pem",
             "operator/key.pem",
             "operator/keys/authority.pem",
+            "operator/keys/root.pem",
+            "operator/keys/targets.pem",
         }
         assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in keys)
         assert len({path.read_bytes() for path in keys}) == len(keys)

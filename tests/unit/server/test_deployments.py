@@ -16,7 +16,10 @@ from boardwright.state.kv import Transaction
 from boardwright.state.lease import DeposedError
 from boardwright.state.memory_kv import MemoryKV
 from boardwright.state.records import PLAN, POLICY, ROLLOUTS, RolloutRecord
+from tests.identities import Identities
 from tests.unit.server.builders import Version, board, fill
+
+IDENTITIES = Identities()
 
 
 class NoWait(Mirror):
@@ -38,7 +41,7 @@ def kv() -> MemoryKV:
 
 
 def deployments(kv: MemoryKV, commit: Callable[[Transaction], int] | None = None) -> Deployments:
-    return Deployments(kv, commit or kv.commit, NoWait(), lambda: 1000.0)
+    return Deployments(kv, commit or kv.commit, NoWait(), IDENTITIES.signing(), lambda: 1000.0)
 
 
 def test_policy_plan_and_rollout_are_committed_as_one_change(kv: MemoryKV) -> None:

@@ -24,7 +24,10 @@ from boardwright.state.kv import EngineError, Transaction
 from boardwright.state.lease import DeposedError
 from boardwright.state.memory_kv import MemoryKV
 from boardwright.state.records import BOARDS
+from tests.identities import Identities
 from tests.unit.server.builders import Version, board, confirmed, failed, fill, report
+
+IDENTITIES = Identities()
 
 
 class Bench:
@@ -48,7 +51,9 @@ class Bench:
             watch=RolloutWatch(self.mirror, self.board_reports, lambda: self.active_since, lambda: self.now),
             held=HeldVersions(self.kv, self.commit, self.mirror, self.board_reports, lambda _board: self.contested),
             listed=Listed(inventory),
+            signing=IDENTITIES.signing(),
         )
+        IDENTITIES.begin(self.kv)
 
     def commit(self, transaction: Transaction) -> int:
         if self.fault is not None:
@@ -75,7 +80,7 @@ class Bench:
                 return True
 
         request = DeploymentRequest("platform", version, selectors)
-        Deployments(self.kv, self.commit, Behind(), time.time).deploy(request)
+        Deployments(self.kv, self.commit, Behind(), IDENTITIES.signing(), time.time).deploy(request)
 
 
 @pytest.fixture

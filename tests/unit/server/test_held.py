@@ -18,7 +18,7 @@ from boardwright.server.rollout_watch import RolloutWatch
 from boardwright.state.kv import Transaction
 from boardwright.state.records import HELD, MAX_HELD_LOG, HeldRecord, RetryRecord
 from tests.unit.server.builders import Version, board, confirmed, failed, fill
-from tests.unit.server.test_executor import Bench
+from tests.unit.server.test_executor import IDENTITIES, Bench
 
 ONE, TWO = Version(), Version(version="2")
 
@@ -130,7 +130,8 @@ class TestABoardThatRolledBack:
         bench.says(bad())
         bench.round()
         dry = DeploymentRequest("platform", "2", dry_run=True)
-        (change,) = Deployments(bench.kv, bench.commit, bench.mirror, time.time).deploy(dry).changes
+        deployments = Deployments(bench.kv, bench.commit, bench.mirror, IDENTITIES.signing(), time.time)
+        (change,) = deployments.deploy(dry).changes
         assert (change.board, change.before, change.after) == ("c1s3", "2", "2")
         assert change.reason == "held: it rolled back from this version; `boardwright retry c1s3` lets it try again"
 

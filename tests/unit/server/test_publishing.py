@@ -6,17 +6,22 @@ import msgspec
 import pytest
 
 from boardwright.errors import ConflictError, FailedError, MalformedError, RefusedError
-from boardwright.model.software import PIECE_SIZE, encode_manifest
+from boardwright.model.api import Publication
+from boardwright.model.software import PIECE_SIZE, digest_of, encode_manifest
 from boardwright.server.facts import encoded, read_facts
 from boardwright.server.piece_digests import PieceDigests
 from boardwright.server.publishing import PublishEvents, Publishing
 from boardwright.state.kv import Transaction
 from boardwright.state.lease import DeposedError
 from boardwright.state.memory_kv import MemoryKV
+from boardwright.state.records import CatalogRecord
 from boardwright.transfer.store import BlobStore
+from tests.identities import Identities
 from tests.unit.server.builders import Version
 from tests.unit.server.test_deployments import NoWait
 from tests.unit.transfer.blobs import blob_of, some_bytes
+
+IDENTITIES = Identities()
 
 
 class Bench:
@@ -33,8 +38,14 @@ class Bench:
             self.store,
             PieceDigests(self.store),
             PublishEvents(self.touched.extend, lambda record: self.whole.append(record.version)),
+            IDENTITIES.signing(),
             lambda: 1000.0,
         )
+
+    def publish(self, data: bytes, publication: Publication | None = None) -> tuple[CatalogRecord, bool]:
+        """Upload the manifest and publish it, signed by the operator."""
+        self.store.put(digest_of(data), [data])
+        return self.publishing.publish(publication or IDENTITIES.over(self.kv, data))
 
     def _commit(self, transaction: Transaction) -> int:
         while self.before_commit:
@@ -58,7 +69,7 @@ def bench(tmp_path: Path) -> Bench:
 def test_it_is_in_the_catalog_with_what_a_plan_needs_to_know(bench: Bench) -> None:
     version = Version(board_types=("rp", "lc*"), requires={"base": ">= 3"})
     bench.upload(version)
-    record, new = bench.publishing.publish(version.encoded)
+    record, new = bench.publish(version.encoded)
     assert new
     assert (record.variant, record.requires, record.published) == ("lc*,rp", {"base": ">= 3"}, 1000.0)
     assert read_facts(bench.kv).catalog == {"platform/1/lc*,rp": record}
@@ -68,9 +79,8 @@ def test_it_is_in_the_catalog_with_what_a_plan_needs_to_know(bench: Bench) -> No
 def test_without_its_blobs_nothing_is_written(bench: Bench) -> None:
     version = Version()
     with pytest.raises(FailedError, match="lacks"):
-        bench.publishing.publish(version.encoded)
+        bench.publish(version.encoded)
     assert bench.kv.range("").entries == ()
-    assert not bench.store.has(version.digest)
 
 
 def test_a_blob_of_another_size_than_the_manifest_says_is_refused(bench: Bench) -> None:
@@ -80,30 +90,30 @@ def test_a_blob_of_another_size_than_the_manifest_says_is_refused(bench: Bench) 
     first = type(manifest.blobs[0])(manifest.blobs[0].sha256, 900, manifest.blobs[0].pieces)
     lying = type(manifest)(1, "platform", "1", blobs=(first,))
     with pytest.raises(FailedError, match="the manifest says 900"):
-        bench.publishing.publish(encode_manifest(lying))
+        bench.publish(encode_manifest(lying))
 
 
 def test_what_is_no_manifest_is_malformed(bench: Bench) -> None:
     for data in (b"", b"{", b"[]", b'{"schema": 1}', Version().encoded.replace(b'"schema":1', b'"schema":99')):
         with pytest.raises(MalformedError):
-            bench.publishing.publish(data)
+            bench.publish(data, Publication(digest_of(data)))
 
 
 def test_the_same_again_is_fine_and_other_content_is_refused(bench: Bench) -> None:
     version, other = Version(), Version(contents=(b"other",))
     bench.upload(version)
     bench.upload(other)
-    first, _ = bench.publishing.publish(version.encoded)
-    assert bench.publishing.publish(version.encoded) == (first, False)
+    first, _ = bench.publish(version.encoded)
+    assert bench.publish(version.encoded) == (first, False)
     with pytest.raises(RefusedError, match="other content"):
-        bench.publishing.publish(other.encoded)
+        bench.publish(other.encoded)
 
 
 def test_another_variant_of_the_same_version_is_another_name(bench: Bench) -> None:
     for types in (("rp",), ("lc",)):
         version = Version(board_types=types, contents=(types[0].encode(),))
         bench.upload(version)
-        assert bench.publishing.publish(version.encoded)[1]
+        assert bench.publish(version.encoded)[1]
     assert len(read_facts(bench.kv).catalog) == 2
 
 
@@ -111,11 +121,11 @@ def test_two_that_publish_the_same_name_at_one_moment_are_judged_by_content(benc
     version, other = Version(), Version(contents=(b"other",))
     bench.upload(version)
     bench.before_commit = [Transaction({version.key: 0}, {version.key: encoded(version.record)})]
-    assert bench.publishing.publish(version.encoded) == (version.record, False)
+    assert bench.publish(version.encoded) == (version.record, False)
     bench.kv.commit(Transaction({version.key: 1}, {version.key: None}))
     bench.before_commit = [Transaction({version.key: 0}, {version.key: encoded(other.record)})]
     with pytest.raises(RefusedError):
-        bench.publishing.publish(version.encoded)
+        bench.publish(version.encoded)
 
 
 def test_a_deposed_active_publishes_nothing(bench: Bench) -> None:
@@ -123,7 +133,7 @@ def test_a_deposed_active_publishes_nothing(bench: Bench) -> None:
     bench.upload(version)
     bench.before_commit = [DeposedError("not the active")]
     with pytest.raises(DeposedError):
-        bench.publishing.publish(version.encoded)
+        bench.publish(version.encoded)
     assert bench.kv.range("").entries == ()
 
 
@@ -139,7 +149,7 @@ class TestPieces:
         version = Version()
         bench.upload(version)
         with pytest.raises(MalformedError, match=r"piece digests of blob .* that its bytes do not have"):
-            bench.publishing.publish(self.lying(version))
+            bench.publish(self.lying(version))
         assert bench.kv.range("").entries == ()
 
     def test_what_came_as_an_upload_is_not_read_again(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,10 @@ from boardwright.state.memory_kv import MemoryKV
 from boardwright.state.records import BOARDS, CatalogRecord, RolloutRecord
 from boardwright.transfer.space import NoSpaceError, Space
 from boardwright.transfer.store import BlobStore
+from tests.identities import Identities
 from tests.unit.server.builders import Version, board, confirmed, report
+
+IDENTITIES = Identities()
 
 SIZE = 10_000  # bytes of a version's large file
 
@@ -66,10 +69,18 @@ class Bench:
             self.store,
             PieceDigests(self.store),
             PublishEvents(self.collector.touch, self.settle),
+            IDENTITIES.signing(),
             lambda: self.now,
         )
-        self.deployments = Deployments(self.kv, self.commit, self.mirror, lambda: self.now)
+        self.deployments = Deployments(self.kv, self.commit, self.mirror, IDENTITIES.signing(), lambda: self.now)
         self.introduce("c1s3")
+
+    def bring(self, encoded: bytes) -> tuple[CatalogRecord, bool]:
+        """Upload the manifest and publish it, signed by the operator."""
+        digest = digest_of(encoded)
+        self.collector.touch([digest], upload=True)
+        self.store.put(digest, [encoded])
+        return self.publishing.publish(IDENTITIES.over(self.kv, encoded))
 
     def commit(self, change: Transaction) -> int:
         while self.before_commit:
@@ -104,7 +115,7 @@ class Bench:
             self.now += 1
             self.room.for_publish(sum(map(len, version.blobs.values())))
             self.upload(version)
-            self.publishing.publish(version.encoded)
+            self.bring(version.encoded)
 
     def deploy(self, version: str) -> None:
         self.now += 1
@@ -153,7 +164,7 @@ class TestCollector:
             bench.store.put(sha256, [data])
             bench.later(GRACE - 1)
             bench.collector.collect()
-        bench.publishing.publish(slow.encoded)
+        bench.bring(slow.encoded)
         bench.later(LONGEST)
         bench.collector.collect()
         assert bench.has(slow)
@@ -311,9 +322,9 @@ class TestRetired:
         other = Version("platform", "1", (b"other" * 100,))
         retired.upload(other)
         with pytest.raises(RefusedError, match="other content"):
-            retired.publishing.publish(other.encoded)
+            retired.bring(other.encoded)
         retired.upload(big("1"))
-        _, new = retired.publishing.publish(big("1").encoded)
+        _, new = retired.bring(big("1").encoded)
         assert new
         assert retired.has(big("1"))
         assert "1" not in retired.retired()
@@ -326,7 +337,7 @@ class TestRetired:
         entry = FileEntry("f0", 0o644, len(old), digest_of(old), 0)
         again = encode_manifest(Manifest(1, "platform", "1", files=(entry,), blobs=(blob,)))
         retired.store.put(blob.sha256, [packed])
-        record, new = retired.publishing.publish(again)
+        record, new = retired.bring(again)
         assert (new, record.manifest) == (True, digest_of(again))
 
     def test_a_deploy_at_the_same_moment_wins_or_is_refused(self, tight: Bench) -> None:

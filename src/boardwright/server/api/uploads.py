@@ -13,8 +13,8 @@ from litestar import Response, post, put
 from litestar.handlers import HTTPRouteHandler
 
 from boardwright.errors import FailedError, UsageError
-from boardwright.model.api import Problem, RoomRequest, VersionSummary
-from boardwright.model.software import MAX_MANIFEST_BYTES
+from boardwright.model.api import Problem, Publication, RoomRequest, VersionSummary
+from boardwright.model.software import is_digest
 from boardwright.server.api.problems import AnyRequest, problem
 from boardwright.server.api.software import summary
 from boardwright.server.collector import Collector
@@ -27,7 +27,7 @@ from boardwright.transfer.store import BlobStore
 BLOCK = 1024 * 1024  # bytes handed to the disk at once
 STALLED_AFTER = 60.0  # seconds without a byte, after which an upload is given up
 MAX_ASKED = 8 * 1024 * 1024  # a list of 100,000 digests
-_HEX = frozenset("0123456789abcdef")
+MAX_PUBLICATION = 16 * 1024 * 1024  # bytes; two roles of signed metadata of 5 MB in base64
 
 
 class Intake(msgspec.Struct, frozen=True):
@@ -77,9 +77,9 @@ def routes(intake: Intake, publishing: Publishing) -> list[HTTPRouteHandler]:
         await loop.run_in_executor(intake.disk, intake.put, sha256, int(length), blocks)
         return None
 
-    @post("/v1/versions", request_max_body_size=MAX_MANIFEST_BYTES, sync_to_thread=True)
-    def publish(body: bytes) -> Response[VersionSummary]:
-        record, new = publishing.publish(body)
+    @post("/v1/versions", request_max_body_size=MAX_PUBLICATION, sync_to_thread=True)
+    def publish(data: Publication) -> Response[VersionSummary]:
+        record, new = publishing.publish(data)
         return Response(summary(record), status_code=201 if new else 200)
 
     return [room, missing, put_blob, publish]
@@ -87,7 +87,7 @@ def routes(intake: Intake, publishing: Publishing) -> list[HTTPRouteHandler]:
 
 def check_digest(sha256: str) -> None:
     """Raise UsageError unless this is how a blob is named."""
-    if len(sha256) != 64 or not _HEX.issuperset(sha256):
+    if not is_digest(sha256):
         raise UsageError(f"{sha256[:80]!r} is not a SHA-256 digest of 64 hex digits")
 
 

@@ -1,0 +1,44 @@
+"""GET /v1/metadata/...: signed metadata as TUF clients ask for it; GET /v1/trust: all of it, for who signs the next."""
+
+from litestar import MediaType, Response, get
+from litestar.exceptions import NotFoundException
+from litestar.handlers import HTTPRouteHandler
+
+from boardwright.errors import UnreachableError
+from boardwright.model.api import SignedMetadata
+from boardwright.server.metadata import MetadataFiles
+from boardwright.server.mirror import Mirror
+from boardwright.server.signing import signed_of
+
+
+def board_routes(files: MetadataFiles) -> list[HTTPRouteHandler]:
+    """What boards ask any server for."""
+
+    @get("/v1/metadata/{name:str}", sync_to_thread=False)
+    def metadata(name: str) -> Response[bytes]:
+        return _found(files.get(name), name)
+
+    @get("/v1/metadata/targets/plans/{name:str}", sync_to_thread=False)
+    def shard(name: str) -> Response[bytes]:
+        return _found(files.shard(name), name)
+
+    return [metadata, shard]
+
+
+def routes(mirror: Mirror) -> list[HTTPRouteHandler]:
+    """What only the active answers: whoever signs must not begin with what is old."""
+
+    @get("/v1/trust", sync_to_thread=False)
+    def trust() -> SignedMetadata:
+        signed = signed_of(mirror.state.signed)
+        if not signed.roots:
+            raise UnreachableError("this cluster has signed nothing yet", hint="its first active will; try again")
+        return SignedMetadata(signed.roots, signed.roles)
+
+    return [trust]
+
+
+def _found(data: bytes | None, name: str) -> Response[bytes]:
+    if data is None:
+        raise NotFoundException(f"there is no signed metadata {name[:200]!r} here")
+    return Response(data, media_type=MediaType.JSON)
