@@ -174,7 +174,9 @@ class Station:
             return
         message = received.message
         if isinstance(message, Offer | Announcement):
-            self.heard_offer = self.heard_offer or isinstance(message, Offer)
+            if isinstance(message, Offer) and not self.heard_offer:
+                self.heard_offer = True
+                self._reporter.hurry()
             if self.driver.hear(message, time.monotonic()):
                 self._changed.set()
 

@@ -53,6 +53,10 @@ class BoardReporter:
     def next_wakeup(self) -> float:
         return self._due
 
+    def hurry(self) -> None:
+        """Report soon: only now it is known to whom, and a board that nobody knows becomes known by its report."""
+        self._due = 0.0
+
     def due(self, now: float) -> BoardReport | None:
         """The report that is to go out now, if any."""
         groups = {group: group_report(self._driver, one, now) for group, one in self._driver.groups.items()}

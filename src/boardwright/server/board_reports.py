@@ -9,9 +9,9 @@ Rules:
 * What is taken in waits to be passed on to the active (``outgoing``), once per board: the newest report stands
   for the ones before. What another server passed on is not passed on again, so nothing goes in circles.
 * The table is bounded: the board that was silent the longest makes room, so strangers cannot lock boards out.
-* Facts that are new (an unknown board, another place or type) wait in ``facts`` for the active to record them. Those of
-  one board are recorded every `CHANGE_EVERY` at most, and not at all while two computers speak as it (`contested`):
-  each record is a write to the engine and a new plan.
+* Facts that are new (an unknown board that reported, another place or type) wait in ``facts`` for the active to record
+  them. Those of one board are recorded every `CHANGE_EVERY` at most, and not at all while two computers speak as it
+  (`contested`): each record is a write to the engine and a new plan.
 * Boards that the cluster does not know (`known`) are taken in at a bounded rate; what comes beyond it is counted and
   dropped. They go on asking and are taken in later.
 """
@@ -154,7 +154,9 @@ class BoardReports:
             news, now = {}, self._clock()
             for board in spoke:
                 entry = self._entries.get(board)
-                if entry is None or (facts := self._recorded(known.get(board), entry)) == known.get(board):
+                if entry is None or (board not in known and not entry.reported):
+                    continue  # a request proves nothing: it makes nobody a board of the cluster
+                if (facts := self._recorded(known.get(board), entry)) == known.get(board):
                     continue
                 if self._contested(board) or (not everything and now - entry.changed < CHANGE_EVERY):
                     self._facts[board] = None  # looked at again in the next round

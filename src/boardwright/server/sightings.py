@@ -2,8 +2,8 @@
 
 Rules:
 
-* A board is known by what it says: id, place, type, groups. A request may name a part of the board's groups only,
-  so a sighting introduces a board that nobody knows, and never changes one that is known; reports do that.
+* A request is signed by nobody, so a sighting shows that a board lives, and changes nothing that the cluster knows;
+  reports do that, whose session proves who sent them.
 * A server that copies versions asks with the same message and an empty board type: that is no board.
 * A sighting travels between servers as a report with sequence 0 and no groups.
 """

@@ -61,12 +61,14 @@ def test_a_unicast_request_is_answered_like_a_multicast_one(cluster: ServerClust
     assert offers[server.id].server == server.id
 
 
-def test_a_board_that_nobody_listed_joins_by_asking_and_gets_what_the_policy_says(cluster: ServerCluster) -> None:
+def test_a_board_that_nobody_listed_reports_and_gets_what_the_policy_says(cluster: ServerCluster) -> None:
     server = cluster.add(1, 1)
     cluster.introduce(board(1, 3))
     Software("platform", "1.0").publish(server)
     server.call("POST", "/v1/deployments", DeploymentRequest("platform", "1.0"))
     newcomer = board(1, 9)
+    ask(cluster, newcomer, [server.id])
+    cluster.report(server, newcomer)
 
     def planned() -> bool:
         return bool(ask(cluster, newcomer, [server.id])[server.id].groups)

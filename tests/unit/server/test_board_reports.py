@@ -167,11 +167,13 @@ class TestPassingOn:
 
 
 class TestFacts:
-    def test_an_unknown_board_joins_by_its_request_alone(self) -> None:
+    def test_an_unknown_board_is_known_by_its_report_and_not_by_its_request(self) -> None:
         board_reports = BoardReports(Clock())
         seen = sighting(request(board()))
         assert seen is not None
         board_reports.take([seen])
+        assert board_reports.facts({}) == board_reports.facts({}, everything=True) == {}
+        board_reports.take([report(board(), 1)])
         assert board_reports.facts({}) == {"c1s3": board()}
         assert board_reports.facts({}) == {}
         assert board_reports.facts({}, everything=True) == {"c1s3": board()}
