@@ -62,7 +62,7 @@ def join(  # noqa: PLR0913 - every argument is one word of the command line
     who = checked(answer, authority, asked, key)
     if config is None:
         _write_operator(folder, said.cluster, answer.servers or (base,))
-    write_joined(folder, answer, told)
+    write_joined(folder, answer, told, who.role)
     where = f" in slot {who.location}" if who.location.slot else ""
     output.say(f"{who.id} is {who.role.value} of {said.cluster}{where}")
     output.note(f"written to {folder.certificate.parent}")

@@ -22,9 +22,10 @@ from boardwright.model.software import digest_of
 from boardwright.transfer.durable import write_durably
 from boardwright.trust.credentials import AUTHORITY, load_key
 from boardwright.trust.errors import UntrustedError
-from boardwright.trust.identity import Authority, Identity, identity_of, read_certificate
+from boardwright.trust.identity import Authority, Identity, Role, identity_of, read_certificate
 from boardwright.trust.issuing import certificate_pem, key_pem, new_key
-from boardwright.trust.joining import ROOT_FILE, JoinToken, proved
+from boardwright.trust.joining import JoinToken, proved
+from boardwright.trust.names import ONLINE_KEY, ROOT_FILE, TARGETS_FILE
 
 POLL = 2.0  # seconds between questions while somebody waits for a person
 Ask = Callable[[Joining], JoinAnswer]
@@ -48,7 +49,7 @@ def known_cluster(token: JoinToken, told: ClusterAuthority) -> Authority:
         said = identity_of(read_certificate(told.certificate)).identity
         if told.cluster != token.cluster or said.key != token.authority:
             raise UntrustedError(f"it is of the cluster {told.cluster[:200]!r} with the key {said.key[:12]}")
-        if token.root and digest_of(told.root) != token.root:
+        if digest_of(told.root) != token.root:
             raise UntrustedError("it names another first root of the metadata than the token")
         return Authority(told.certificate, token.cluster)
     except UntrustedError as error:
@@ -101,13 +102,20 @@ def checked(answer: JoinAnswer, authority: Authority, asked: Joining, key: str) 
     return said
 
 
-def write_joined(folder: Folder, answer: JoinAnswer, told: ClusterAuthority) -> None:
-    """Put everything into its place, the certificate last. UsageError if the disk does not take it."""
+def write_joined(folder: Folder, answer: JoinAnswer, told: ClusterAuthority, role: Role) -> None:
+    """Put everything into its place, the certificate last. UsageError if the disk does not take it.
+
+    A server gets a key to sign plans with, too, which nobody believes before the operator has named it in the root.
+    """
     try:
         folder.trust.mkdir(parents=True, exist_ok=True)
         write_durably(folder.trust / AUTHORITY, certificate_pem(told.certificate))
-        if told.root:
-            write_durably(folder.trust / ROOT_FILE, told.root)
+        write_durably(folder.trust / ROOT_FILE, told.root)
+        online = folder.certificate.parent / ONLINE_KEY
+        if role is Role.SERVER:
+            write_durably(folder.trust / TARGETS_FILE, told.targets)
+            if not online.exists():
+                write_private(online, key_pem(new_key()))
         write_durably(folder.certificate, b"".join(map(certificate_pem, answer.chain[:2])))
     except OSError as error:
         raise UsageError(f"{folder.certificate.parent} cannot be written: {os.strerror(error.errno or 0)}") from error

@@ -23,19 +23,23 @@ from boardwright.trust.online import SignedRoles
 
 def verified(folder: Path, known: SignedMetadata) -> SignedRoles:
     """What the cluster has signed, from the first root in the operator's `folder` on; raises UntrustedError."""
+    if not known.roots or known.roots[0] != first_root(folder):
+        raise RefusedError(
+            f"these servers do not trust the root in {folder / TRUST / ROOT_FILE}",
+            hint="does --operator name the folder of this cluster, as it is now?",
+        )
+    return SignedRoles.of(known.roots, known.roles)
+
+
+def first_root(folder: Path) -> bytes:
+    """What trust in the metadata begins with, in the operator's `folder`; raises UsageError."""
     first = folder / TRUST / ROOT_FILE
     try:
-        pinned = first.read_bytes()
+        return first.read_bytes()
     except OSError as error:
         raise UsageError(
             f"{first} cannot be read: {error.strerror or error}", hint="name the operator's folder that init made"
         ) from error
-    if not known.roots or known.roots[0] != pinned:
-        raise RefusedError(
-            f"these servers do not trust the root in {first}",
-            hint="does --operator name the folder of this cluster, as it is now?",
-        )
-    return SignedRoles.of(known.roots, known.roles)
 
 
 def signing(folder: Path, now: Callable[[], float]) -> Sign:

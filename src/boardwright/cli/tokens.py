@@ -10,6 +10,7 @@ from boardwright.cli import output
 from boardwright.cli.enrolling import TRUST
 from boardwright.cli.output import Format, FormatOption
 from boardwright.cli.session import OperatorOption, connect, operator_folder
+from boardwright.cli.signing import first_root
 from boardwright.config import load_operator
 from boardwright.config.quantities import parse_duration
 from boardwright.model.admission import NewToken
@@ -21,7 +22,6 @@ from boardwright.trust.joining import (
     SECRET,
     JoinToken,
     given_role,
-    read_first_root,
     record_of,
     secret_digest,
     write_token,
@@ -49,11 +49,9 @@ def create(
     """
     folder = operator_folder(context, operator)
     cluster = load_operator(folder).cluster
-    trust = folder / TRUST
-    key = identity_of(read_certificate(load_authority(trust, cluster).certificate)).identity.key
-    first_root = read_first_root(trust)
+    key = identity_of(read_certificate(load_authority(folder / TRUST, cluster).certificate)).identity.key
     secret = b"" if public else secrets.token_bytes(SECRET)
-    made = JoinToken(cluster, key, secret, digest_of(first_root) if first_root else "")
+    made = JoinToken(cluster, key, digest_of(first_root(folder)), secret)
     if public:
         output.say(write_token(made))
         output.note("who joins by it waits: `boardwright approve` names who does")

@@ -37,14 +37,15 @@ class JoinAnswer(msgspec.Struct, frozen=True):
 
 
 class ClusterAuthority(msgspec.Struct, frozen=True):
-    """What anybody may know of a cluster: its authority's certificate and the first root of its metadata.
+    """What anybody may know of a cluster: its authority's certificate, the first root of its metadata and targets.
 
-    Who joins compares both with the digests in its token.
+    Who joins compares the first two with the digests in its token; the root has signed the third.
     """
 
     cluster: str
     certificate: bytes
-    root: bytes = b""
+    root: bytes
+    targets: bytes
 
 
 class Joiner(msgspec.Struct, frozen=True):

@@ -69,6 +69,7 @@ from boardwright.transfer.caps import Caps
 from boardwright.transfer.listen import Listener
 from boardwright.transfer.serve import BlobService
 from boardwright.trust.credentials import Credentials
+from boardwright.trust.online import SignedRoles
 
 DEFAULT_CONTROL_PORT = 6687  # where unicast requests arrive if there is no multicast group to take the port from
 UPLOADS = 4  # at the same time; more would only share the disk
@@ -103,7 +104,9 @@ class Server:
         self._kv = PatientKV(lambda: open_kv(settings.engine))
         self._role = ActiveRole(self._kv, settings.id)
         self._standing = ServerStanding(self._role, self._mirror)
-        self._door = Door(settings, credentials, self._kv, self._role.commit, self._mirror, self._slots)
+        self._door = Door(
+            settings, credentials, signing.begun(SignedRoles()), self._kv, self._role.commit, self._mirror, self._slots
+        )
         self._storage = Storage(settings, self._mirror, self._holdings, self._alarms, self._look_for_work, self._retire)
         self._retirement = Retirement(
             self._kv,

@@ -23,7 +23,7 @@ class Slots:
 
     def __init__(self, mirror: Mirror, revoked: Callable[[], frozenset[str]] = lambda: NOBODY) -> None:
         self._mirror = mirror
-        self._revoked = revoked
+        self.revoked = revoked
         self._index: tuple[dict[str, Board], dict[Location, list[Board]]] = ({}, {})
 
     def taken(self, board: str, place: Location, key: str) -> str:
@@ -36,7 +36,7 @@ class Slots:
             (
                 f"slot {place} is that of {other.id}"
                 for other in places.get(place, ())
-                if other.id != board and (other.key is None or other.key not in self._revoked())
+                if other.id != board and (other.key is None or other.key not in self.revoked())
             ),
             "",
         )
@@ -44,7 +44,7 @@ class Slots:
     def quarrel(self, board: str, place: Location, key: str) -> str:
         """Who has another key for the same board or slot, as a sentence; '' if nobody."""
         boards, places = self._read()
-        revoked = self._revoked()
+        revoked = self.revoked()
         known = boards.get(board)
         if known is not None and _another(known, key, revoked):
             return f"{board} is known with another key ({_short(known.key)}) than {_short(key)}"
@@ -56,7 +56,7 @@ class Slots:
     def key_of(self, board: str, said: str | None) -> str | None:
         """The key to record for a board that proved itself with `said`: the known one, unless there is none left."""
         known = self._mirror.state.boards.get(board)
-        if known is None or known.key is None or known.key in self._revoked():
+        if known is None or known.key is None or known.key in self.revoked():
             return said
         return known.key
 

@@ -14,7 +14,6 @@ Rules:
 import hashlib
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from pathlib import Path
 
 import msgspec
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -33,8 +32,6 @@ MAX_TOKEN = 512  # characters
 MAX_LIFE = 30 * 86_400.0  # seconds; who needs longer makes another
 MAX_USES = 10_000  # a whole cluster
 ANOTHER = "ask the operator for another one"
-ROOT_FILE = "root.json"  # in the folder of what is trusted
-MAX_ROOT = 512 * 1024  # bytes; the bound of python-tuf for a root
 MAX_KEY = 200  # bytes of a public key; a P-256 key has 91
 _DIGEST = 64  # hex digits
 _HEX = frozenset("0123456789abcdef")
@@ -49,13 +46,13 @@ GIVEN_NAMES = ", ".join(role.value for role in GIVEN)
 class JoinToken(msgspec.Struct, frozen=True, array_like=True):
     """What the word carries; `authority` is the digest of the authority's key (``identity.key_digest``).
 
-    `root` is the SHA-256 (hex) of the first ``root.json``, '' of a token that an earlier release made.
+    `root` is the SHA-256 (hex) of the cluster's first ``root.json``; who has no `secret` waits.
     """
 
     cluster: str
     authority: str
-    secret: bytes = b""
-    root: str = ""
+    root: str
+    secret: bytes
 
     @property
     def public(self) -> bool:
@@ -96,8 +93,7 @@ def read_token(word: str) -> JoinToken:
         check_name("cluster", token.cluster)
     except (ValueError, msgspec.MsgspecError, MalformedError) as error:
         raise UsageError("this join token is damaged", hint="copy the token as a whole") from error
-    digests = (token.authority, token.root) if token.root else (token.authority,)
-    if len(token.secret) not in (0, SECRET) or not all(map(is_digest, digests)):
+    if len(token.secret) not in (0, SECRET) or not is_digest(token.authority) or not is_digest(token.root):
         raise UsageError("this join token is damaged", hint="copy the token as a whole")
     return token
 
@@ -124,21 +120,6 @@ def use(record: JoinRecord, secret: bytes, now: float) -> JoinRecord:
     if record.uses < 1:
         raise RefusedError("this join token is used up", hint=ANOTHER)
     return msgspec.structs.replace(record, uses=record.uses - 1)
-
-
-def read_first_root(trust: Path) -> bytes:
-    """The first root of the metadata in the folder `trust`, b'' if there is none; raises UsageError."""
-    path = trust / ROOT_FILE
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_ROOT + 1)
-    except FileNotFoundError:
-        return b""
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
-    if len(data) > MAX_ROOT:
-        raise UsageError(f"{path} has more than {MAX_ROOT} bytes", hint="bring back the one that init made")
-    return data
 
 
 def public_bytes(key: ec.EllipticCurvePublicKey) -> bytes:

@@ -33,7 +33,7 @@ from tests.identities import Identities
 from tests.unit.cli.conftest import Outcome
 from tests.unit.server.joiners import CORE, Gate
 
-ROOT = b'{"signed": "the first root"}'
+ROOT, TARGETS = b'{"signed": "the first root"}', b'{"signed": "the first targets"}'
 
 
 class Wire:
@@ -41,7 +41,7 @@ class Wire:
 
     def __init__(self, gate: Gate) -> None:
         self.gate = gate
-        self.authority_told = ClusterAuthority("core1", CORE.issuer.certificate, ROOT)
+        self.authority_told = ClusterAuthority("core1", CORE.issuer.certificate, ROOT, TARGETS)
         self.heard: list[Joining] = []
         self.asked: list[Sequence[str]] = []
         self.certificate: bytes | None = None
@@ -218,6 +218,17 @@ class TestABoardJoins:
         assert len({one.public_key for one in desk.wire.heard}) == 1
 
 
+class TestAServerJoins:
+    def test_with_what_it_needs_to_start(self, desk: Desk) -> None:
+        file = desk.board("c2s1", "2", "1")
+        desk.while_waiting = [("approve", "c2s1", "--role", "server")]
+        joined = desk.runs("join", "10.0.1.1", "--token", desk.word("--role", "server"), "--config", str(file))
+        assert joined.code == 0, joined.err
+        assert load(file.parent) == ("c2s1", Role.SERVER, Location("2", "1"))
+        assert (file.parent / "trust" / "targets.json").read_bytes() == TARGETS
+        assert stat.S_IMODE((file.parent / "online.pem").stat().st_mode) == 0o600
+
+
 class TestAPersonJoins:
     def test_and_gets_a_folder_that_finds_the_cluster(self, desk: Desk) -> None:
         into = desk.folder / "ana"
@@ -245,16 +256,18 @@ class TestWhomTheJoinerTalksTo:
 
     def test_is_not_another_authority_of_the_same_name(self, desk: Desk) -> None:
         liar = Identities("core1").issuer.certificate
-        assert "nothing was sent to it" in self.refused(desk, ClusterAuthority("core1", liar, ROOT))
+        assert "nothing was sent to it" in self.refused(desk, ClusterAuthority("core1", liar, ROOT, TARGETS))
 
     def test_is_not_another_cluster(self, desk: Desk) -> None:
-        self.refused(desk, ClusterAuthority("core2", Identities("core2").issuer.certificate, ROOT))
+        self.refused(desk, ClusterAuthority("core2", Identities("core2").issuer.certificate, ROOT, TARGETS))
 
     def test_is_not_who_names_another_first_root(self, desk: Desk) -> None:
-        assert "another first root" in self.refused(desk, ClusterAuthority("core1", CORE.issuer.certificate, b"{}"))
+        assert "another first root" in self.refused(
+            desk, ClusterAuthority("core1", CORE.issuer.certificate, b"{}", TARGETS)
+        )
 
     def test_is_not_who_sends_junk(self, desk: Desk) -> None:
-        self.refused(desk, ClusterAuthority("core1", b"junk", ROOT))
+        self.refused(desk, ClusterAuthority("core1", b"junk", ROOT, TARGETS))
 
     def test_cannot_give_it_the_certificate_of_somebody_else(self, desk: Desk) -> None:
         file, word = desk.board(), desk.word()

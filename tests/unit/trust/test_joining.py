@@ -18,7 +18,7 @@ from boardwright.trust.joining import (
     write_token,
 )
 
-TOKEN = JoinToken("core1", "a" * 64, b"s" * 32)
+TOKEN = JoinToken("core1", "a" * 64, "b" * 64, b"s" * 32)
 NOW = 1_767_225_600.0
 
 
