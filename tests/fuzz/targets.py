@@ -12,6 +12,7 @@ import msgspec
 
 from boardwright.config import load_agent, load_inventory, load_operator, load_server
 from boardwright.errors import MalformedError, UsageError
+from boardwright.model.admission import ClusterAuthority, JoinAnswer, Joining
 from boardwright.model.api import DeploymentRequest
 from boardwright.model.plan import BoardPlan
 from boardwright.model.report import BoardReport
@@ -22,7 +23,7 @@ from boardwright.transfer.options import SoftwareOptions, read_options
 from boardwright.transfer.pack import pack
 from boardwright.trust.errors import UntrustedError
 from boardwright.trust.identity import identity_of, read_certificate, read_uri
-from boardwright.trust.joining import read_token
+from boardwright.trust.joining import check_proof, read_public_key, read_token
 from boardwright.trust.revocation import read_revocations
 from boardwright.trust.sessions import Sessions
 from tests.identities import Identities
@@ -54,7 +55,7 @@ def codec(data: bytes) -> None:
 
 def bodies(data: bytes) -> None:
     """The JSON that servers and boards send each other."""
-    for kind in (BoardPlan, BoardReport, DeploymentRequest):
+    for kind in (BoardPlan, BoardReport, DeploymentRequest, Joining, JoinAnswer, ClusterAuthority):
         with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
             msgspec.json.decode(data, type=kind)
 
@@ -110,6 +111,8 @@ def credentials(data: bytes) -> None:
         lambda: _SESSIONS.read(text, now=0.0),
         lambda: _SESSIONS.open(root, data, data, now=0.0),
         lambda: read_revocations(data, root),
+        lambda: read_public_key(data),
+        lambda: check_proof(Joining(text[:64], data, secret=data[:32], proof=data), "core1"),
     )
     for read in reads:
         with contextlib.suppress(UntrustedError, UsageError):

@@ -108,6 +108,29 @@ def test_exit_codes_say_how_a_cycle_ended(tmp_path: Path) -> None:
         asyncio.run(main(server))
 
 
+def test_a_board_that_sits_elsewhere_than_its_certificate_says_downloads_and_activates_nothing(tmp_path: Path) -> None:
+    async def main(server: LabServer) -> None:
+        async with answering(server):
+            path = config(tmp_path, server)
+            right = path.read_text()
+            plan(1, software("1"), on=(server,))
+            path.write_text(right.replace('slot = "3"', 'slot = "4"'))
+            code, error = await once(path)
+            assert code == 1
+            assert "location-conflict: its configuration says 1/4, its certificate 1/3" in error.splitlines()[-1]
+            assert not current(tmp_path).exists()
+            fetched = sum(server.sent.values())
+            assert fetched >= len(BIG)
+            path.write_text(right)
+            code, error = await once(path)
+            assert code == 0, error
+            assert (current(tmp_path) / "motd").read_text() == "1"
+            assert sum(server.sent.values()) == fetched
+
+    with servers(LabServer("c1s1", "1", "1")) as (server,):
+        asyncio.run(main(server))
+
+
 def test_a_configuration_that_is_wrong_ends_with_2_and_one_sentence(tmp_path: Path) -> None:
     path = tmp_path / "agent.toml"
     path.write_text("[board]\nid = 7\n")
