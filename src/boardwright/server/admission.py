@@ -138,7 +138,9 @@ class Admission:
             raise RefusedError("this join token is not known here", hint=ANOTHER)
         used = use(msgspec.structs.replace(record, uses=record.uses + taken), joining.secret, self._wall())
         if joining.role not in ("", record.role.value):
-            raise RefusedError(f"this join token is for a {record.role.value}, not for a {joining.role[:80]}", hint=ANOTHER)
+            raise RefusedError(
+                f"this join token is for a {record.role.value}, not for a {joining.role[:80]}", hint=ANOTHER
+            )
         return {name: entry.revision}, {name: encoded(used)}, record.role
 
     def _why_not(self, joining: Joining, key: str, role: Role) -> str:
