@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from boardwright.model.admission import Joining
 from boardwright.trust.identity import Role, key_digest
 from boardwright.trust.joining import JoinToken, given_role, read_public_key, read_token
 
+MAX_LINE = 4096  # characters of standard input; a token has some 300
 STANDARD_INPUT = "-"  # so that the word stands in no list of processes
 
 
@@ -45,7 +47,7 @@ def join(  # noqa: PLR0913 - every argument is one word of the command line
     What is sent goes to a server of the cluster that the token names, and to nobody else. Who is not let in at once
     waits for the operator; the same command may be given again.
     """
-    said = read_token(input() if token == STANDARD_INPUT else token)
+    said = read_token(sys.stdin.readline(MAX_LINE) if token == STANDARD_INPUT else token)
     patience = parse_duration(wait)
     folder, asked = _board(config, said) if config is not None else _person(context, into, name)
     asked = _with_token(asked, said, role, is_board=config is not None)

@@ -1,5 +1,6 @@
 """`token`, `join` and `approve` against a cluster in memory: what goes where, and who is believed what."""
 
+import io
 import stat
 from collections.abc import Sequence
 from pathlib import Path
@@ -216,6 +217,13 @@ class TestABoardJoins:
         assert desk.runs("approve", "c1s9").code == 0
         assert desk.runs("join", "10.0.1.1", "--token", word, "--config", str(file)).code == 0
         assert len({one.public_key for one in desk.wire.heard}) == 1
+
+
+def test_the_word_may_come_by_standard_input(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = desk.board()
+    monkeypatch.setattr("sys.stdin", io.StringIO(desk.word() + "\n"))
+    assert desk.runs("join", "10.0.1.1", "--token", "-", "--config", str(file)).code == 0
+    assert desk.runs("join", "10.0.1.1", "--token", "-", "--config", str(file)).code == 2
 
 
 class TestAServerJoins:
