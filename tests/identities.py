@@ -15,7 +15,7 @@ from boardwright.state.kv import KV
 from boardwright.trust.credentials import Credentials
 from boardwright.trust.identity import Authority, Role
 from boardwright.trust.issuing import NOWHERE, Issuer, key_pem, new_key
-from boardwright.trust.names import ONLINE_KEY, ROOT_FILE, TARGETS_FILE
+from boardwright.trust.names import ONLINE_KEY, ROOT_FILE, TARGETS_FILE, version_path
 from boardwright.trust.offline import RootKeys, SigningKey, new_root, new_targets, signer_of
 from boardwright.trust.online import SignedRoles
 
@@ -55,7 +55,23 @@ class Identities:
     def publication(self, known: SignedMetadata, target: Target, length: int) -> Publication:
         """The version as the operator signs it on top of what the cluster has signed."""
         roles = SignedRoles.of(known.roots, known.roles)
-        return publication(roles, signer_of(self._targets), target, length, time.time(), revive=True)
+        return publication(roles, self.operator, target, length, time.time(), revive=True)
+
+    def with_version(self, signed: SignedRoles, target: Target, length: int = 1) -> SignedRoles:
+        """`signed` with a version that the operator signs on top of it."""
+        made = publication(signed, self.operator, target, length, time.time(), revive=True)
+        signed = signed.with_targets(made.targets) if made.targets else signed
+        path = version_path(target)
+        return signed.with_software(target.group, made.software, path) if made.software else signed
+
+    @property
+    def operator(self) -> SigningKey:
+        """The operator's key for targets."""
+        return signer_of(self._targets)
+
+    @property
+    def root_signer(self) -> SigningKey:
+        return signer_of(self._root)
 
     def begin(self, kv: KV) -> None:
         """What the first active of a cluster signs."""
@@ -76,7 +92,7 @@ class Identities:
         signed = signed if signed.roots else self.first
         manifest = decode_manifest(encoded)
         target = Target(manifest.group, manifest.version, manifest.variant, digest_of(encoded))
-        return publication(signed, signer_of(self._targets), target, len(encoded), time.time(), revive=True)
+        return publication(signed, self.operator, target, len(encoded), time.time(), revive=True)
 
     def signing(self) -> Signing:
         """What an active of this cluster signs with."""

@@ -23,6 +23,7 @@ from boardwright.agent.ledger import Ledger
 from boardwright.agent.place import location_conflict
 from boardwright.agent.plan_source import PlanFound, find_plan
 from boardwright.agent.reporter import BoardReporter, Postman
+from boardwright.agent.signed_plans import SignedPlans, read_first_root
 from boardwright.agent.worker import Worker
 from boardwright.config.settings import AgentSettings
 from boardwright.errors import FailedError, UnreachableError
@@ -56,6 +57,7 @@ class Station:
         self._credentials = credentials
         self.heard_offer = False
         self._client = AgentClient(settings.board.id)
+        self._plans = SignedPlans(self._client, settings.state_dir, read_first_root(settings.cluster.trust))
         self._deployer = Deployer(
             settings.board,
             root=settings.root,
@@ -138,7 +140,7 @@ class Station:
         self._refresher.submit(functools.partial(self._refresh, tuple(offers), generation))
 
     def _refresh(self, offers: Sequence[Offer], generation: int) -> None:
-        found = find_plan(self._client, self.settings.board.id, offers, generation)
+        found = find_plan(self._plans, self.settings.board.id, offers, generation)
         self._in_loop(lambda: self._planned(found))
 
     def _planned(self, found: PlanFound) -> None:

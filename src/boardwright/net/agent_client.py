@@ -77,6 +77,15 @@ class AgentClient:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise MalformedError(f"the plan that {api} sent for {board} is not of the documented form") from error
 
+    @property
+    def pool(self) -> urllib3.PoolManager:
+        """For who speaks a protocol of its own to servers: signed metadata."""
+        return self._pool
+
+    def signed_file(self, url: str, limit: int) -> bytes:
+        """GET a file of at most `limit` bytes; raises UnreachableError, BusyError, FailedError, MalformedError."""
+        return self._call(self._pool, "GET", url, limit).data
+
     def manifest(self, blobs: str, digest: str) -> bytes:
         """GET a manifest by its SHA-256, in ranges; raises UnreachableError, BusyError, FailedError, MalformedError."""
         url, data = f"{blobs}/v1/blobs/{digest}", b""

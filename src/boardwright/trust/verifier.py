@@ -15,6 +15,7 @@ Rules:
 
 import contextlib
 import datetime as dt
+import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -43,6 +44,10 @@ class SignedTarget:
         self.length = info.length
         self.hashes: dict[str, str] = dict(info.hashes)
         self.custom: dict[str, Any] = info.custom or {}
+
+    def check_bytes(self, data: bytes) -> None:
+        """Raise UntrustedError unless these bytes are what was signed."""
+        self.check(io.BytesIO(data))
 
     def check(self, file: IO[bytes]) -> None:
         """Raise UntrustedError unless the file's bytes are what was signed."""

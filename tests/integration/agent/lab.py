@@ -2,7 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,7 +14,7 @@ from boardwright.agent.agent import Agent
 from boardwright.config.settings import AgentSettings, ClusterSettings
 from boardwright.model.inventory import Board
 from boardwright.model.location import Location
-from boardwright.model.plan import BoardPlan
+from boardwright.model.plan import BoardPlan, Plan
 from boardwright.model.report import BoardReport
 from boardwright.model.software import (
     PIECE_SIZE,
@@ -31,12 +32,31 @@ from boardwright.net.multicast import Address, ControlSocket
 from boardwright.protocol.codec import Received, decode, encode_offers
 from boardwright.protocol.messages import Holding, Request
 from boardwright.protocol.offerer import Catalogued, ServerFacts, answer
+from boardwright.trust.names import ROOT_FILE
+from boardwright.trust.online import SignedRoles
+from boardwright.trust.shards import shards_of
 from tests.identities import Identities
 
 CLUSTER = "lab"
 BOARD = Board("c1s3", Location("1", "3"), "lc-100g", ("platform",))
 
 IDENTITIES = Identities(CLUSTER)
+
+
+class Signatures:
+    """What the lab's cluster has signed: every signature is newer than the last, whichever server gives it out."""
+
+    def __init__(self) -> None:
+        self._signed = IDENTITIES.first
+
+    def sign(self, targets: Sequence[Target], shards: dict[str, bytes]) -> SignedRoles:
+        for target in targets:
+            self._signed = IDENTITIES.with_version(self._signed, target)
+        self._signed = self._signed.signed(shards, IDENTITIES.signer, time.time())
+        return self._signed
+
+
+SIGNATURES = Signatures()
 
 
 class Software:
@@ -83,6 +103,10 @@ class LabServer:
     def __init__(self, id: str, chassis: str, slot: str) -> None:
         self.id, self.location = id, Location(chassis, slot)
         self.plan = BoardPlan(0)
+        self.signed = SignedRoles()
+        self.shards: dict[str, bytes] = {}
+        self.garbage: dict[str, bytes] = {}  # instead of files of that name
+        sign(0, on=(self,))
         self.blobs: dict[str, bytes] = {}
         self.catalogue: dict[bytes, Catalogued] = {}
         self.reports: list[BoardReport] = []
@@ -140,7 +164,12 @@ def _handler(server: LabServer) -> type[BaseHTTPRequestHandler]:  # noqa: C901 -
                     return
                 self._answer(200, msgspec.json.encode(server.plan))
                 return
-            self._blob(self.path.rpartition("/")[2])
+            name = self.path.rpartition("/")[2]
+            if self.path.startswith("/v1/metadata/"):
+                files = {**server.signed.files, **server.shards, **server.garbage}
+                self._answer(200 if name in files else 404, files.get(name, b"{}"))
+                return
+            self._blob(name)
 
         def _blob(self, digest: str) -> None:
             blob = server.blobs.get(digest)
@@ -204,6 +233,8 @@ def servers(*made: LabServer) -> Iterator[tuple[LabServer, ...]]:
 def settings(tmp_path: Path, *made: LabServer, board: Board = BOARD) -> AgentSettings:
     state_dir = tmp_path / "state"
     state_dir.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "trust").mkdir(exist_ok=True)
+    (tmp_path / "trust" / ROOT_FILE).write_bytes(IDENTITIES.root)
     return AgentSettings(
         cluster=ClusterSettings(
             name=CLUSTER,
@@ -246,8 +277,20 @@ def run_boards_once(boards: dict[Path, Board], *made: LabServer) -> None:
 
 
 def plan(generation: int, *software: Software, on: tuple[LabServer, ...]) -> None:
-    """The servers hold `software` and plan it for every board."""
+    """The servers hold `software` and plan it for every board; the plan and the versions are signed."""
     for server in on:
         for one in software:
             server.hold(one)
-        server.plan = BoardPlan(generation, {one.target.group: one.target for one in software})
+    sign(generation, *(one.target for one in software), on=on)
+
+
+def sign(generation: int, *targets: Target, on: tuple[LabServer, ...]) -> None:
+    """The servers give out one and the same signed plan of these versions for every board, newer than any before."""
+    boards = ("fpga0", "fpga1", "bmc", *(f"c{chassis}s{slot}" for chassis in range(1, 4) for slot in range(1, 10)))
+    everything = Plan(generation, 0, targets, dict.fromkeys(boards, tuple(range(len(targets)))))
+    shards = shards_of(everything)
+    signed = SIGNATURES.sign(targets, shards)
+    for server in on:
+        server.plan = BoardPlan(generation, {target.group: target for target in targets})
+        server.signed = signed
+        server.shards = {f"{digest_of(data)}.{path.rpartition('/')[2]}": data for path, data in shards.items()}

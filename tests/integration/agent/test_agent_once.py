@@ -11,7 +11,7 @@ from boardwright.model.inventory import Board
 from boardwright.model.report import BoardReport, DeploymentState, GroupReport
 from boardwright.model.software import PIECE_SIZE, CommandSpec, HealthSpec, InstallSpec
 from boardwright.transfer.durable import write_durably
-from tests.integration.agent.lab import BOARD, LabServer, Software, plan, run_boards_once, run_once, servers
+from tests.integration.agent.lab import BOARD, LabServer, Software, plan, run_boards_once, run_once, servers, sign
 
 BIG = bytes(range(256)) * 4096 * 12  # 12 MiB: two ranges, twelve pieces
 HEALTHY = b"#!/bin/sh\nexit 0\n"
@@ -291,7 +291,7 @@ def test_a_manifest_of_another_version_than_the_plan_says_is_refused(tmp_path: P
         software = version("3.1")
         plan(1, software, on=(server,))
         lie = msgspec.structs.replace(software.target, version="9.9")
-        server.plan = msgspec.structs.replace(server.plan, groups={"platform": lie})
+        sign(1, lie, on=(server,))
         with pytest.raises(FailedError, match=r"the plan calls it platform 9.9, its manifest platform 3.1"):
             run_once(tmp_path, server)
 
