@@ -3,7 +3,7 @@
 Each test is about who has which key. `SIGNATURES` signs as the cluster does; a thief signs with what he has.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -193,7 +193,11 @@ class TestAServerOnTheWay:
         refused(cluster)
 
     @pytest.mark.parametrize("role", ["timestamp.json", "snapshot.json", "targets.json", "plans.json"])
-    @pytest.mark.parametrize("data", [b"", b"\xff" * 100, b"{}", b"[" * 50_000, b"x" * 6_000_000])
+    @pytest.mark.parametrize(
+        "data",
+        [b"", b"\xff" * 100, b"{}", b"[" * 50_000, b"x" * 6_000_000],
+        ids=["empty", "bytes", "none", "deep", "endless"],
+    )
     def test_cannot_break_a_board_with_garbage_or_without_an_end(
         self, cluster: Cluster, role: str, data: bytes
     ) -> None:
@@ -236,21 +240,22 @@ class TestABoardWithoutAClock:
         assert cluster.ask() == {"platform": "1"}
 
 
-@pytest.mark.parametrize("how", [lambda: EVIL, lambda: Target("platform", "3", "*", "ee" * 32)])
+@pytest.mark.parametrize("planned", [EVIL, Target("platform", "3", "*", "ee" * 32)], ids=["other-content", "unsigned"])
 def test_a_whole_agent_fetches_nothing_that_is_not_signed_and_says_why(
-    tmp_path: Path, how: Callable[[], Target]
+    tmp_path: Path, planned: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("boardwright.agent.agent.ONCE_PATIENCE", 1.0)
     with servers(LabServer("c1s1", "1", "1")) as (server,):
         software = Software("1", {"motd": b"1"})
         plan(1, software, on=(server,))
         run_once(tmp_path, server)
         server.served.clear()
         before = server.signed
-        sign(2, how(), on=(server,))
+        sign(2, planned, on=(server,))
         server.signed = msgspec.structs.replace(
             server.signed, roles={**server.signed.roles, "software-platform": before.roles["software-platform"]}
         )
-        with pytest.raises(BoardwrightError):
+        with pytest.raises(BoardwrightError, match="which nobody has signed whom this board trusts with platform"):
             run_once(tmp_path, server)
         assert server.served == []
         assert (tmp_path / "root" / "platform" / "current" / "motd").read_bytes() == b"1"
