@@ -284,12 +284,15 @@ def plan(generation: int, *software: Software, on: tuple[LabServer, ...]) -> Non
     sign(generation, *(one.target for one in software), on=on)
 
 
-def sign(generation: int, *targets: Target, on: tuple[LabServer, ...]) -> None:
-    """The servers give out one and the same signed plan of these versions for every board, newer than any before."""
+def sign(generation: int, *targets: Target, on: tuple[LabServer, ...], software: bool = True) -> None:
+    """The servers give out one and the same signed plan of these versions for every board, newer than any before.
+
+    Without `software` nobody signs the versions themselves.
+    """
     boards = ("fpga0", "fpga1", "bmc", *(f"c{chassis}s{slot}" for chassis in range(1, 4) for slot in range(1, 10)))
     everything = Plan(generation, 0, targets, dict.fromkeys(boards, tuple(range(len(targets)))))
     shards = shards_of(everything)
-    signed = SIGNATURES.sign(targets, shards)
+    signed = SIGNATURES.sign(targets if software else (), shards)
     for server in on:
         server.plan = BoardPlan(generation, {target.group: target for target in targets})
         server.signed = signed

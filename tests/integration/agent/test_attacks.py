@@ -240,25 +240,25 @@ class TestABoardWithoutAClock:
         assert cluster.ask() == {"platform": "1"}
 
 
-@pytest.mark.parametrize("planned", [EVIL, Target("platform", "3", "*", "ee" * 32)], ids=["other-content", "unsigned"])
+@pytest.mark.parametrize(
+    "planned",
+    [Target("attacked", version, "*", "ee" * 32) for version in ("1", "2")],
+    ids=["other-content", "unsigned"],
+)
 def test_a_whole_agent_fetches_nothing_that_is_not_signed_and_says_why(
     tmp_path: Path, planned: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("boardwright.agent.agent.ONCE_PATIENCE", 1.0)
     with servers(LabServer("c1s1", "1", "1")) as (server,):
-        software = Software("1", {"motd": b"1"})
+        software = Software("1", {"motd": b"1"}, group="attacked")
         plan(1, software, on=(server,))
         run_once(tmp_path, server)
         server.served.clear()
-        before = server.signed
-        sign(2, planned, on=(server,))
-        server.signed = msgspec.structs.replace(
-            server.signed, roles={**server.signed.roles, "software-platform": before.roles["software-platform"]}
-        )
-        with pytest.raises(BoardwrightError, match="which nobody has signed whom this board trusts with platform"):
+        sign(2, planned, on=(server,), software=False)
+        with pytest.raises(BoardwrightError, match="which nobody has signed whom this board trusts with attacked"):
             run_once(tmp_path, server)
         assert server.served == []
-        assert (tmp_path / "root" / "platform" / "current" / "motd").read_bytes() == b"1"
+        assert (tmp_path / "root" / "attacked" / "current" / "motd").read_bytes() == b"1"
 
 
 def _forced(cluster: Cluster, roles: dict[str, bytes]) -> SignedRoles:
