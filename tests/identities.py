@@ -10,7 +10,8 @@ from boardwright.model.inventory import Board
 from boardwright.model.location import Location
 from boardwright.model.plan import Plan
 from boardwright.model.software import Target, decode_manifest, digest_of
-from boardwright.server.signing import Signing, read_signed
+from boardwright.server.clocks import Clocks
+from boardwright.server.signing import OnlineKey, Signing, read_signed
 from boardwright.state.kv import KV
 from boardwright.trust.credentials import Credentials
 from boardwright.trust.identity import Authority, Role
@@ -96,7 +97,7 @@ class Identities:
 
     def signing(self) -> Signing:
         """What an active of this cluster signs with."""
-        return Signing(self.signer, self.first, time.time)
+        return Signing(OnlineKey(self.signer, self.first), Clocks("c1s1", time.time, time.monotonic))
 
     @property
     def signer(self) -> SigningKey:

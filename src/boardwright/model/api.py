@@ -142,9 +142,10 @@ class AlarmList(msgspec.Struct, frozen=True):
 
 
 class ServerWord(ServerStatus, frozen=True):
-    """What a server tells the active about itself twice a second."""
+    """What a server tells the active about itself twice a second; `clock` is its own, in seconds since the epoch."""
 
     alarms: tuple[Alarm, ...] = ()
+    clock: float = 0.0
 
 
 class VersionSummary(msgspec.Struct, frozen=True):

@@ -38,6 +38,7 @@ class AlarmKind(enum.Enum):
     DISK = "disk"
     QUOTA = "quota"
     FLOOD = "flood"
+    CLOCK = "clock"
 
 
 class _Entry(msgspec.Struct):

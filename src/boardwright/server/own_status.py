@@ -18,10 +18,10 @@ NAMED = 3  # versions that the health names
 class OwnStatus:
     """Call it for the status of this moment; `word` adds the alarms, for the active.
 
-    `short` answers the names of versions that are not here for want of room.
+    `short` answers the names of versions that are not here for want of room, `wall` seconds since the epoch.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what there is to say, each part handed in
         self,
         settings: ServerSettings,
         mirror: Mirror,
@@ -30,6 +30,7 @@ class OwnStatus:
         blobs: BlobService,
         alarms: Alarms,
         short: Callable[[], tuple[str, ...]],
+        wall: Callable[[], float],
     ) -> None:
         self._settings = settings
         self._mirror = mirror
@@ -38,6 +39,7 @@ class OwnStatus:
         self._blobs = blobs
         self.alarms = alarms
         self._short = short
+        self._wall = wall
 
     def __call__(self) -> ServerStatus:
         held = self._holdings.complete()
@@ -55,7 +57,7 @@ class OwnStatus:
 
     def word(self) -> ServerWord:
         """What a standby tells the active."""
-        return ServerWord(**msgspec.structs.asdict(self()), alarms=self.alarms.listing())
+        return ServerWord(**msgspec.structs.asdict(self()), alarms=self.alarms.listing(), clock=self._wall())
 
     def _health(self) -> str:
         if self._standing.engine:

@@ -11,6 +11,7 @@ from typing import Protocol
 import msgspec
 
 from boardwright.model.api import Alarm, AlarmList, ServerList, ServerStatus, ServerWord
+from boardwright.server.clocks import Clocks
 from boardwright.server.mirror import Mirror
 from boardwright.state.records import ServerRecord
 
@@ -27,12 +28,13 @@ class OwnWord(Protocol):
 
 
 class Peers:
-    """Statuses by server id; `own` makes this server's, `clock` is monotonic seconds."""
+    """Statuses by server id; `own` makes this server's, `clock` is monotonic seconds, `clocks` hears theirs."""
 
-    def __init__(self, mirror: Mirror, own: OwnWord, clock: Callable[[], float]) -> None:
+    def __init__(self, mirror: Mirror, own: OwnWord, clock: Callable[[], float], clocks: Clocks) -> None:
         self._mirror = mirror
         self._own = own
         self._clock = clock
+        self._clocks = clocks
         self._lock = threading.Lock()
         self._heard: dict[str, tuple[float, ServerWord]] = {}
 
@@ -40,6 +42,7 @@ class Peers:
         if word.id in self._mirror.state.servers:
             with self._lock:
                 self._heard[word.id] = (self._clock(), word)
+            self._clocks.take(word.id, word.clock)
 
     def listing(self) -> ServerList:
         """Every registered server, this one included, by id."""
@@ -61,7 +64,7 @@ class Peers:
         if word is None or heard is None:
             return ServerStatus(record.id, record.chassis, record.slot, "standby", SILENT, 0, 0, (), 0)
         said = msgspec.structs.asdict(word)
-        del said["alarms"]
+        del said["alarms"], said["clock"]
         status = ServerStatus(**said)
         if self._clock() - heard > SILENT_AFTER:
             return msgspec.structs.replace(status, health=SILENT, role="standby")

@@ -9,7 +9,6 @@ import asyncio
 import os
 import signal
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,7 +19,7 @@ from boardwright.errors import BoardwrightError, UsageError, explain
 from boardwright.log.supervisor import Supervisor
 from boardwright.server.data_lock import DataLock
 from boardwright.server.server import Server
-from boardwright.server.signing import Signing, load_signing
+from boardwright.server.signing import OnlineKey, load_online_key
 from boardwright.trust.credentials import Credentials, load_credentials
 from boardwright.trust.identity import Role
 
@@ -47,10 +46,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
             # The active reads it when it takes over; what is wrong is said now.
             _check_listed(settings, load_inventory(settings.inventory))
         credentials = _credentials(settings)
-        signing = load_signing(settings.cluster.certificate.parent, settings.cluster.trust, time.time)
+        online_key = load_online_key(settings.cluster.certificate.parent, settings.cluster.trust)
         lock = DataLock(settings.data_dir)
         try:
-            asyncio.run(_serve(settings, credentials, signing, Supervisor.of(os.environ, os.getpid())))
+            asyncio.run(_serve(settings, credentials, online_key, Supervisor.of(os.environ, os.getpid())))
         finally:
             lock.release()
     except BoardwrightError as error:
@@ -91,13 +90,15 @@ def _credentials(settings: ServerSettings) -> Credentials:
     raise UsageError(f"{cluster.certificate} {trouble}", hint=_OWN_FOLDER)
 
 
-async def _serve(settings: ServerSettings, credentials: Credentials, signing: Signing, supervisor: Supervisor) -> None:
+async def _serve(
+    settings: ServerSettings, credentials: Credentials, online_key: OnlineKey, supervisor: Supervisor
+) -> None:
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(_on_loop_error)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-    server = Server(settings, credentials, signing)
+    server = Server(settings, credentials, online_key)
     try:
         await server.start()
         supervisor.ready(f"serving as {settings.id}")

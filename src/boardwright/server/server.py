@@ -33,6 +33,7 @@ from boardwright.server.api.uploads import Intake
 from boardwright.server.asking import Asking
 from boardwright.server.board_reports import BoardReports
 from boardwright.server.claims import Claims
+from boardwright.server.clocks import Clocks
 from boardwright.server.counters import counted
 from boardwright.server.courier import Courier
 from boardwright.server.deployments import Deployments
@@ -55,7 +56,7 @@ from boardwright.server.responder import Responder
 from boardwright.server.retirement import Retirement
 from boardwright.server.rollout_watch import RolloutWatch
 from boardwright.server.routes import ApiParts, api
-from boardwright.server.signing import Signing
+from boardwright.server.signing import OnlineKey, Signing
 from boardwright.server.silence import SilenceWatch
 from boardwright.server.slots import Slots
 from boardwright.server.standing import ServerStanding
@@ -80,15 +81,16 @@ _log = log.get("server")
 class Server:
     """Made of its settings; ``start``, then ``stop``, in one event loop."""
 
-    def __init__(self, settings: ServerSettings, credentials: Credentials, signing: Signing) -> None:
+    def __init__(self, settings: ServerSettings, credentials: Credentials, online_key: OnlineKey) -> None:
         """Read what is on disk and open the engine; RefusedError if the engine refuses this host."""
         self._settings = settings
         self._credentials = credentials
-        self._signing = signing
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self._active_since = time.monotonic()
         self._alarms = Alarms(settings.id, time.monotonic)
+        self._clocks = Clocks(settings.id, time.time, time.monotonic, self._alarms)
+        self._signing = signing = Signing(online_key, self._clocks)
         self._mirror = Mirror(settings.data_dir / "mirror.json", self._on_copy)
         self._holdings = Holdings()
         self._holdings.know(self._mirror.state.catalog.values())
@@ -132,6 +134,7 @@ class Server:
             self._blobs,
             self._alarms,
             lambda: self._storage.room.short,
+            time.time,
         )
         self._watch = RolloutWatch(self._mirror, self._board_reports, lambda: self._active_since, time.monotonic)
         self._silence = SilenceWatch(
@@ -283,7 +286,7 @@ class Server:
             responder=responder,
             network=lambda: self._network,
             status=self._status,
-            peers=Peers(self._mirror, self._status, time.monotonic),
+            peers=Peers(self._mirror, self._status, time.monotonic, self._clocks),
             publishing=publishing,
             deployments=Deployments(self._kv, self._role.commit, self._mirror, self._signing, time.time),
             watch=self._watch,
@@ -325,6 +328,7 @@ class Server:
             _log.info("standby")
         else:
             self._active_since = time.monotonic()
+            self._clocks.begin()
             _log.info("active", epoch=held.epoch)
         self._executor.wake()
 

@@ -6,28 +6,37 @@ Rules:
   own copy of it says. What the state lacks at the very beginning comes from the folder that ``init`` made.
 * Nothing is committed that this server's key may not sign (``UntrustedError``): the operator has dropped it, or has not
   signed for it yet.
-* The time that is signed is this server's clock, unless that is more than a day past the median of its peers' clocks: a
-  signed time in the future would poison every board's idea of now.
+* The time that is signed is the one that ``clocks`` finds right: a signed time in the future would poison every board's
+  idea of now. Before there is a judgement what was signed last is signed again, and nothing is renewed.
+* When the operator has dropped an online key, nothing of what it may have said of time and of lasting counts any more.
 """
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
-from boardwright.errors import BoardwrightError, FailedError, UsageError
+from boardwright.errors import BoardwrightError, UsageError
 from boardwright.model.plan import Plan
+from boardwright.server.clocks import Clocks
 from boardwright.state.kv import KV, Transaction
 from boardwright.state.records import TRUST, TRUST_ROLES, TRUST_ROOTS, root_key
 from boardwright.trust.credentials import load_key
 from boardwright.trust.names import ONLINE_KEY, PLANS, ROOT_FILE, TARGETS_FILE
 from boardwright.trust.offline import MAX_METADATA, SigningKey, signer_of
-from boardwright.trust.online import SignedRoles, median
+from boardwright.trust.online import SignedRoles
 from boardwright.trust.shards import shards_of
 
-AHEAD = 86_400.0  # seconds past the median of the peers' clocks that are signed at most
 LOOK_EVERY = 60.0  # seconds; what is due is due for a day
 _HINT = "copy the folder that `boardwright init` made, as a whole"
+
+
+class OnlineKey(NamedTuple):
+    """A server's own key, and what its cluster begins with."""
+
+    signer: SigningKey
+    first: SignedRoles
 
 
 class SignedState(msgspec.Struct, frozen=True):
@@ -38,22 +47,12 @@ class SignedState(msgspec.Struct, frozen=True):
 
 
 class Signing:
-    """`signer` is this server's online key, `first` what a cluster begins with, `wall` seconds since the epoch.
+    """`key` is what ``load_online_key`` found in this server's folder."""
 
-    `peers` answers the clocks of the other servers that were heard lately, in seconds since the epoch.
-    """
-
-    def __init__(
-        self,
-        signer: SigningKey,
-        first: SignedRoles,
-        wall: Callable[[], float],
-        peers: Callable[[], tuple[float, ...]] = lambda: (),
-    ) -> None:
-        self._signer = signer
-        self._first = first
-        self._wall = wall
-        self._peers = peers
+    def __init__(self, key: OnlineKey, clocks: Clocks) -> None:
+        self._signer = key.signer
+        self._first = key.first
+        self._clocks = clocks
         self._looked = float("-inf")
 
     @property
@@ -66,7 +65,7 @@ class Signing:
         return signed if signed.roots else self._first
 
     def change(self, kv: KV, other: Transaction, plan: Plan | None = None) -> Transaction:
-        """`other` with what must be signed beside it; `plan`: the one that it commits. UntrustedError, FailedError."""
+        """`other` with what must be signed beside it; `plan`: the one that it commits. UntrustedError."""
         state = read_signed(kv)
         return self.signed(state, state.signed, other, plan)
 
@@ -75,7 +74,11 @@ class Signing:
         after = self.begun(after)
         if plan is None and PLANS not in after.roles:
             plan = Plan()
-        made = after.signed(None if plan is None else shards_of(plan), self._signer, self._now())
+        dropped = state.signed.signing_keys - after.signing_keys
+        now = self._judged(after)
+        if now is None:
+            now = (None if dropped else after.time) or self._clocks.own
+        made = after.signed(None if plan is None else shards_of(plan), self._signer, now, anew=bool(dropped))
         puts = changed(state.signed, made)
         compares = {key: state.revisions.get(key, 0) for key in puts}
         return Transaction({**compares, **other.compares}, {**puts, **other.puts})
@@ -83,26 +86,22 @@ class Signing:
     def renewal(self, kv: KV, plan: Callable[[], Plan], *, look: bool = False) -> Transaction | None:
         """What signs everything anew, if it is time to, or if nothing was signed yet; `plan` brings the committed one.
 
-        It looks every ``LOOK_EVERY`` seconds, and whenever it is told to `look`.
+        It looks every ``LOOK_EVERY`` seconds, whenever it is told to `look`, and soon again if no clock is judged yet.
         """
-        now = self._wall()
-        if not look and abs(now - self._looked) < LOOK_EVERY:
+        if not look and abs(self._clocks.own - self._looked) < LOOK_EVERY:
             return None
         state = read_signed(kv)
-        self._looked = now
+        now = self._judged(self.begun(state.signed))
+        if now is None:
+            self._looked = float("-inf")
+            return None
+        self._looked = self._clocks.own
         if state.signed.roots and not state.signed.due(now):
             return None
         return self.signed(state, state.signed, Transaction({}, {}), plan())
 
-    def _now(self) -> float:
-        now, others = self._wall(), self._peers()
-        middle = median((*others, now)) if others else None
-        if middle is not None and now > middle + AHEAD:
-            raise FailedError(
-                f"this server's clock is {(now - middle) / 3600:.0f} hours ahead of its peers', nothing is signed",
-                hint="set the clock of this control board",
-            )
-        return now
+    def _judged(self, signed: SignedRoles) -> float | None:
+        return self._clocks.judged(alone=len(signed.signing_keys) <= 1)
 
 
 def read_signed(kv: KV) -> SignedState:
@@ -129,7 +128,7 @@ def changed(before: SignedRoles, after: SignedRoles) -> dict[str, bytes | None]:
     return puts
 
 
-def load_signing(folder: Path, trust: Path, wall: Callable[[], float]) -> Signing:
+def load_online_key(folder: Path, trust: Path) -> OnlineKey:
     """The online key in `folder` and what a new cluster begins with in `trust`; raises UsageError."""
     signer = signer_of(load_key(folder / ONLINE_KEY))
     try:
@@ -138,7 +137,7 @@ def load_signing(folder: Path, trust: Path, wall: Callable[[], float]) -> Signin
         raise
     except BoardwrightError as error:
         raise UsageError(f"{trust} has no root and targets that fit together: {error}", hint=_HINT) from error
-    return Signing(signer, first, wall)
+    return OnlineKey(signer, first)
 
 
 def _read(path: Path) -> bytes:

@@ -8,6 +8,8 @@ Rules:
 * What comes from outside (root, targets, software) is taken only as TUF lets a client take it: signed by whom the set
   trusts, exactly one version newer, and no version of software that vanishes or changes.
 * What online keys sign lasts ``LIFE`` and is renewed after ``RENEW_AFTER``; the timestamp says when it was signed.
+* What is signed never ends sooner than what it takes the place of, whatever the signer's clock says: else boards that
+  have seen a later time would take nothing any more.
 """
 
 import datetime as dt
@@ -22,7 +24,7 @@ from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Tar
 from boardwright.errors import ConflictError, RefusedError
 from boardwright.model.software import Target, digest_of
 from boardwright.trust.errors import UntrustedError
-from boardwright.trust.floor import FIELD
+from boardwright.trust.floor import FIELD, LATEST, signed_time
 from boardwright.trust.names import PLANS, ROOT, SNAPSHOT, SOFTWARE, TARGETS, TIMESTAMP, group_role, version_path
 from boardwright.trust.offline import read_role, to_bytes
 from boardwright.trust.shards import COUNT, shard_path
@@ -100,11 +102,16 @@ class SignedRoles(msgspec.Struct, frozen=True):
             raise UntrustedError(f"the signed versions of {group} hand signing on to others, which nobody may")
         return self._with(name, made.signed.version, data)
 
-    def signed(self, shards: Mapping[str, bytes] | None, signer: Signer, now: float) -> "SignedRoles":
+    def signed(
+        self, shards: Mapping[str, bytes] | None, signer: Signer, now: float, *, anew: bool = False
+    ) -> "SignedRoles":
         """The set with plans (if `shards` are given: path -> bytes), snapshot and timestamp signed at `now` (epoch).
 
+        `anew`: how long the old signatures last counts no more, because a key that may have made them was dropped.
         Raises UntrustedError if this signer may not.
         """
+        now = min(now, LATEST)
+        expires = _date(now + LIFE if anew else max([now + LIFE, *self._ends()]))
         roles = dict(self.roles)
         if shards is not None:
             custom = {"custom": {COUNT: len(shards)}}
@@ -115,17 +122,17 @@ class SignedRoles(msgspec.Struct, frozen=True):
                 for path, data in shards.items()
             }
             version = self._version(PLANS) + 1
-            roles[PLANS] = _sign(Targets(version=version, expires=_date(now + LIFE), targets=targets), signer)
+            roles[PLANS] = _sign(Targets(version=version, expires=expires, targets=targets), signer)
         meta = {
             f"{name}.json": MetaFile(read_role(data, Targets).signed.version)
             for name, data in roles.items()
             if name in (TARGETS, PLANS) or name.startswith(SOFTWARE)
         }
-        snapshot = Snapshot(version=self._version(SNAPSHOT) + 1, expires=_date(now + LIFE), meta=meta)
+        snapshot = Snapshot(version=self._version(SNAPSHOT) + 1, expires=expires, meta=meta)
         roles[SNAPSHOT] = _sign(snapshot, signer)
         timestamp = Timestamp(
             version=self._version(TIMESTAMP) + 1,
-            expires=_date(now + LIFE),
+            expires=expires,
             snapshot_meta=MetaFile(snapshot.version),
             unrecognized_fields={FIELD: int(now)},
         )
@@ -143,13 +150,22 @@ class SignedRoles(msgspec.Struct, frozen=True):
             _check(judge, name, read_role(self.roles[name], Targets))
 
     def due(self, now: float) -> bool:
-        """Whether it is time to sign anew: a day has passed, or what is signed will not hold."""
-        data = self.roles.get(TIMESTAMP)
-        if data is None:
+        """Whether it is time to sign anew: the signed time is off by a day, or what is signed will not hold."""
+        time = self.time
+        if time is None or abs(now - time) > RENEW_AFTER:
             return True
+        return now > min(self._ends()) - LIFE + RENEW_AFTER
+
+    @property
+    def time(self) -> float | None:
+        """When the timestamp says that it was signed, in seconds since the epoch."""
+        data = self.roles.get(TIMESTAMP)
+        return None if data is None else signed_time(read_role(data, Timestamp).signed.unrecognized_fields.get(FIELD))
+
+    def _ends(self) -> list[float]:
+        """When what online keys have signed ends, in seconds since the epoch."""
         names = [name for name in (PLANS, SNAPSHOT, TIMESTAMP) if name in self.roles]
-        first: float = min(_read(name, self.roles[name]).signed.expires.timestamp() for name in names)
-        return now > first - LIFE + RENEW_AFTER
+        return [_read(name, self.roles[name]).signed.expires.timestamp() for name in names]
 
     @property
     def _root(self) -> Metadata[Root]:
@@ -200,10 +216,4 @@ def _sign(signed: _S, signer: Signer) -> bytes:
 
 
 def _date(time: float) -> dt.datetime:
-    return dt.datetime.fromtimestamp(time, dt.UTC).replace(microsecond=0)
-
-
-def median(times: Iterable[float]) -> float | None:
-    """The median of the peers' clocks (the lower one of two), None if nobody told."""
-    ordered = sorted(times)
-    return ordered[(len(ordered) - 1) // 2] if ordered else None
+    return dt.datetime.fromtimestamp(min(time, LATEST), dt.UTC).replace(microsecond=0)

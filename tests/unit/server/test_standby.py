@@ -17,6 +17,7 @@ from boardwright.model.report import BoardReport
 from boardwright.server.api.app import make_app
 from boardwright.server.api.gate import active_only, own_cluster_only
 from boardwright.server.board_reports import BoardReports
+from boardwright.server.clocks import Clocks
 from boardwright.server.courier import Courier
 from boardwright.server.facts import encoded
 from boardwright.server.mirror import Mirror
@@ -246,7 +247,15 @@ class TestPeers:
         mirror = Mirror(folder / "mirror.json")
         names = ("c1s1", "c2s1", "c3s1")
         mirror.apply([Change(f"{SERVERS}{name}", encoded(server(name)), 1) for name in names])
-        return Peers(mirror, Own(), lambda: now[0])
+        self.clocks = Clocks("c1s1", lambda: 1e9, lambda: now[0])
+        return Peers(mirror, Own(), lambda: now[0], self.clocks)
+
+    def test_the_clock_of_a_peer_is_heard_and_that_of_a_stranger_is_not(self, tmp_path: Path) -> None:
+        peers = self.peers(tmp_path, [100.0])
+        peers.take(msgspec.structs.replace(status("c9s9"), clock=5e8))
+        assert self.clocks.judged(alone=False) is None
+        peers.take(msgspec.structs.replace(status("c2s1"), clock=1e9))
+        assert self.clocks.judged(alone=False) == 1e9
 
     def test_who_speaks_is_shown_as_it_says_and_who_is_silent_as_silent(self, tmp_path: Path) -> None:
         now = [100.0]

@@ -2,20 +2,22 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from securesystemslib.signer import CryptoSigner
 from tuf.api.exceptions import DownloadHTTPError
-from tuf.api.metadata import Targets, Timestamp
+from tuf.api.metadata import Metadata, Snapshot, Targets, Timestamp
 from tuf.ngclient import FetcherInterface
 
 from boardwright.errors import ConflictError, RefusedError
 from boardwright.model.software import Target
 from boardwright.transfer.durable import write_durably
 from boardwright.trust.errors import StaleError, UntrustedError
-from boardwright.trust.names import PLANS, TARGETS, TIMESTAMP
+from boardwright.trust.floor import LATEST
+from boardwright.trust.names import PLANS, SNAPSHOT, TARGETS, TIMESTAMP
 from boardwright.trust.offline import add_version, delegate_group, delegate_plans, next_root, read_role
-from boardwright.trust.online import LIFE, RENEW_AFTER, SignedRoles, median
+from boardwright.trust.online import LIFE, RENEW_AFTER, SignedRoles
 from boardwright.trust.verifier import Trusted, Verifier
 from tests.unit.trust.test_offline import NOW, Desk
 
@@ -180,6 +182,30 @@ class TestRenewing:
         assert read_role(cluster.roles.roles[TIMESTAMP], Timestamp).signed.unrecognized_fields == {
             "x-boardwright-time": int(NOW)
         }
+        assert cluster.roles.time == NOW
+
+    def test_ends_no_sooner_than_what_it_takes_the_place_of(self, cluster: Cluster) -> None:
+        signer = cluster.desk.online[0]
+        ahead = cluster.roles.signed({}, signer, NOW + 20 * LIFE)
+        back = ahead.signed({}, signer, NOW)
+        assert back.time == NOW
+        for name in (PLANS, SNAPSHOT, TIMESTAMP):
+            assert ends(back, name) == ends(ahead, name)
+
+    def test_is_due_at_once_if_the_signed_time_is_wrong_though_all_of_it_will_hold(self, cluster: Cluster) -> None:
+        signer = cluster.desk.online[0]
+        ahead = cluster.roles.signed({}, signer, NOW + 20 * LIFE)
+        assert ahead.due(NOW)
+        assert not ahead.signed({}, signer, NOW).due(NOW)
+
+    def test_begins_anew_when_what_was_signed_counts_no_more(self, cluster: Cluster) -> None:
+        signer = cluster.desk.online[0]
+        ahead = cluster.roles.signed({}, signer, NOW + 20 * LIFE)
+        assert ends(ahead.signed({}, signer, NOW, anew=True), TIMESTAMP) == NOW + LIFE
+
+    def test_a_clock_past_the_last_date_signs_the_last_date(self, cluster: Cluster) -> None:
+        made = cluster.roles.signed({}, cluster.desk.online[0], 1e15)
+        assert ends(made, TIMESTAMP) == LATEST
 
 
 def test_a_plan_of_many_shards_is_one_small_file_to_sign(cluster: Cluster) -> None:
@@ -189,9 +215,10 @@ def test_a_plan_of_many_shards_is_one_small_file_to_sign(cluster: Cluster) -> No
     assert set(read_role(made.roles[PLANS], Targets).signed.targets) == set(shards)
 
 
-@pytest.mark.parametrize(("times", "found"), [((), None), ((5.0,), 5.0), ((1.0, 9.0), 1.0), ((1.0, 2.0, 1e12), 2.0)])
-def test_the_median_of_clocks_is_not_moved_by_one(times: tuple[float, ...], found: float | None) -> None:
-    assert median(times) == found
+def ends(roles: SignedRoles, name: str) -> float:
+    kinds: dict[str, type[Any]] = {SNAPSHOT: Snapshot, TIMESTAMP: Timestamp}
+    metadata: Metadata[Any] = read_role(roles.roles[name], kinds.get(name, Targets))
+    return float(metadata.signed.expires.timestamp())
 
 
 def _without(cluster: Cluster) -> bytes:
