@@ -1,16 +1,21 @@
-"""A blob service in a process of its own: ``python -m bench._blob_server STORE``; prints its URL, ends with stdin."""
+"""A blob service in a process of its own: ``python -m bench._blob_server STORE FOLDER``.
+
+It bears the identity in FOLDER, prints its URL and ends with its standard input.
+"""
 
 import asyncio
 import sys
 from pathlib import Path
 
-from boardwright.transfer.listen import Listener
+from boardwright.transfer.listen import KeyFiles, Listener
 from boardwright.transfer.serve import BlobService
 from boardwright.transfer.store import BlobStore
+from boardwright.trust.credentials import CERTIFICATE, KEY
 
 
-async def serve(root: Path) -> None:
-    listener = Listener(BlobService(BlobStore(root), 64), ("127.0.0.1", 0), "rsgi", root / "locks")
+async def serve(root: Path, folder: Path) -> None:
+    keys = KeyFiles(folder / CERTIFICATE, folder / KEY)
+    listener = Listener(BlobService(BlobStore(root), 64), ("127.0.0.1", 0), "rsgi", root / "locks", keys)
     await listener.start()
     print(listener.url, flush=True)
     await asyncio.to_thread(sys.stdin.read)
@@ -18,4 +23,4 @@ async def serve(root: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Path(sys.argv[1])))
+    asyncio.run(serve(Path(sys.argv[1]), Path(sys.argv[2])))

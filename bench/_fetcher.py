@@ -1,7 +1,8 @@
 """A board's download in a process of its own: ``python -m bench._fetcher``.
 
 One JSON job a line, one JSON answer a line. A job: manifest (file), store (directory), urls (list), tree (directory or
-null), durable, and optionally hit = [pid, signal, bytes]: send that signal to that process after so many bytes.
+null), durable, folder (whose certificate the board bears), and optionally hit = [pid, signal, bytes]: send that signal
+to that process after so many bytes.
 """
 
 import json
@@ -19,6 +20,8 @@ from boardwright.transfer.fetch import FetchLimits, fetch
 from boardwright.transfer.http_source import HttpSource
 from boardwright.transfer.sources import SourceList
 from boardwright.transfer.store import BlobStore
+from boardwright.trust.credentials import CERTIFICATE, KEY, Credentials, load_credentials
+from boardwright.trust.lines import lines_of
 
 
 class Hitter:
@@ -48,11 +51,16 @@ def peak() -> int:
     return 0
 
 
+def identity(folder: Path) -> Credentials:
+    return load_credentials(folder / CERTIFICATE, folder / KEY, folder / "trust", "bench")
+
+
 def run(job: dict[str, Any]) -> dict[str, Any]:
     manifest = decode_manifest(Path(job["manifest"]).read_bytes())
     begun = time.perf_counter()
     store = BlobStore(Path(job["store"]))
-    sources = SourceList([HttpSource(f"s{index}", url, "bench") for index, url in enumerate(job["urls"])])
+    lines = lines_of(identity(Path(job["folder"])))
+    sources = SourceList([HttpSource(f"s{index}", url, lines) for index, url in enumerate(job["urls"])])
     limits = FetchLimits(durable=job["durable"] and not job["tree"])
     result = fetch(manifest.blobs, sources, store, limits=limits, observer=Hitter(job.get("hit")))
     fetched = time.perf_counter() - begun

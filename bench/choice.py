@@ -70,7 +70,7 @@ def address_of(server: str) -> str:
 
 async def serve(server: str, port: int, multicast: bool) -> None:
     """Answer until SIGTERM."""
-    facts = ServerFacts(CLUSTER, server, SERVERS[server], f"http://{server}:1", f"http://{server}:2")
+    facts = ServerFacts(CLUSTER, server, SERVERS[server], f"https://{server}:1", f"https://{server}:2")
     own = (address_of(server), port)
 
     def hear(data: bytes, sender: Address) -> None:

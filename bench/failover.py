@@ -25,6 +25,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from bench.agent_idle import command, memory
+from boardwright.cli.session import operator_lines
 from boardwright.errors import BoardwrightError
 from boardwright.model.api import BoardStatus
 from boardwright.model.report import DeploymentState, GroupReport
@@ -61,7 +62,11 @@ class Lab:
         )
         self.folders = directory / "out"
         command("boardwright", "init", self.folders, "--inventory", inventory)
-        self.client = ApiClient.of([f"http://{network}.{server[-1]}:6688" for server in SERVERS], f"bench{port}")
+        self.client = ApiClient.of(
+            [f"https://{network}.{server[-1]}:6688" for server in SERVERS],
+            operator_lines(self.folders / "operator", f"bench{port}"),
+            f"bench{port}",
+        )
 
     def cap(self, rate: int) -> None:
         dropins = self.folders / BOARD / "agent.toml.d"

@@ -23,9 +23,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.request import urlopen
 
 import msgspec
+from urllib3.exceptions import HTTPError
 
 from bench.choice import (
     CLUSTER,
@@ -45,6 +45,9 @@ from boardwright.model.location import Location
 from boardwright.net.multicast import Address, ControlSocket, multicast_works
 from boardwright.protocol.codec import encode_announcement, encode_offers, encode_request
 from boardwright.protocol.messages import Announcement, GroupOffer, GroupQuery, Offer, Request
+from boardwright.trust.lines import Lines
+
+ANYBODY = Lines(None).manager()  # metrics are for whoever asks
 
 SERVER = "c1s1"
 KNOWN = frozenset({SERVER})
@@ -90,7 +93,7 @@ def replayed_request(rng: random.Random) -> Iterator[bytes]:
 
 
 def replayed_offer(rng: random.Random) -> Iterator[bytes]:
-    offer = Offer(CLUSTER, rng.randbytes(16), "c9s9", "9", "9", 9, "http://127.0.0.1:1", "http://127.0.0.1:2")
+    offer = Offer(CLUSTER, rng.randbytes(16), "c9s9", "9", "9", 9, "https://127.0.0.1:1", "https://127.0.0.1:2")
     yield from encode_offers(msgspec.structs.replace(offer, groups=(GroupOffer("platform", "1", DIGEST),)))
 
 
@@ -191,8 +194,7 @@ async def honest(port: int, multicast: bool, seconds: float) -> list[float]:
 
 def counted(api: str) -> float:
     """Datagrams that the server took in or dropped, by its own count."""
-    with urlopen(f"{api}/metrics", timeout=10) as answer:
-        lines = answer.read().decode().splitlines()
+    lines = ANYBODY.request("GET", f"{api}/metrics", timeout=10, retries=False).data.decode().splitlines()
     names = ("boardwright_datagrams_total", "boardwright_datagrams_dropped_total")
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(names))
 
@@ -308,7 +310,7 @@ def shown(seconds: list[float]) -> str:
 
 def api_of(folder: Path) -> str:
     lines = (folder / "server.toml").read_text().splitlines()
-    return "http://" + next(line.partition('"')[2].rstrip('"') for line in lines if line.startswith("listen"))
+    return "https://" + next(line.partition('"')[2].rstrip('"') for line in lines if line.startswith("listen"))
 
 
 def until_answers(api: str) -> None:
@@ -316,7 +318,7 @@ def until_answers(api: str) -> None:
     while True:
         try:
             counted(api)
-        except OSError:
+        except HTTPError:
             if time.monotonic() > end:
                 raise
             time.sleep(0.1)

@@ -27,10 +27,14 @@ from typing import Any
 
 import msgspec
 
+from boardwright.cli.enrolling import enroll_board
+from boardwright.model.inventory import Board
+from boardwright.model.location import Location
 from boardwright.model.software import Manifest, encode_manifest
 from boardwright.transfer.options import SoftwareOptions
 from boardwright.transfer.pack import pack
 from boardwright.transfer.store import BlobStore
+from boardwright.trust.issuing import Issuer
 
 MIB = 1024 * 1024
 LIMIT = 120.0  # seconds for one timed run; none takes a tenth
@@ -41,7 +45,8 @@ http {{
   access_log off; sendfile on; tcp_nopush on; keepalive_requests 100000;
   client_body_temp_path {dir}; proxy_temp_path {dir}; fastcgi_temp_path {dir}; uwsgi_temp_path {dir};
   scgi_temp_path {dir};
-  server {{ listen 127.0.0.1:{port} reuseport; root {root}; }}
+  server {{ listen 127.0.0.1:{port} ssl reuseport; root {root}; }}
+  ssl_certificate {folder}/certificate.pem; ssl_certificate_key {folder}/key.pem; ssl_protocols TLSv1.3;
 }}
 """
 
@@ -58,10 +63,10 @@ class Row(msgspec.Struct, frozen=True):
 class Server:
     """A process that serves, its URL, and its store."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, folder: Path) -> None:
         self.root = root
         self.store = BlobStore(root)
-        self.process = _python("bench._blob_server", str(root))
+        self.process = _python("bench._blob_server", str(root), str(folder))
         self.url = _line(self.process)
 
     @property
@@ -79,8 +84,9 @@ class Server:
 class Bench:
     """The temporary directory, the fetcher process and the versions."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, folder: Path) -> None:
         self.root = root
+        self.folder = folder  # of the identity that everybody here bears
         self.fetcher = _python("bench._fetcher")
 
     def close(self) -> None:
@@ -97,6 +103,7 @@ class Bench:
             "urls": urls,
             "tree": str(self.root / "tree") if tree else None,
             "durable": durable,
+            "folder": str(self.folder),
             **more,
         }
         answer: dict[str, Any] = _ask(self.fetcher, job)
@@ -160,7 +167,7 @@ def blob_rows(bench: Bench, server: Server, nginx: str, repeats: int) -> list[Ro
     make_image(image, 1024 * MIB)
     manifest, file = publish(image, server, bench.root / "pack-image")
     image.unlink()
-    get = f"curl -s -o f {nginx}/blobs/{manifest.blobs[0].sha256[:2]}/{manifest.blobs[0].sha256}"
+    get = f"curl -sk -o f {nginx}/blobs/{manifest.blobs[0].sha256[:2]}/{manifest.blobs[0].sha256}"
     urls = [server.url]
     medians = interleaved(
         {
@@ -174,7 +181,7 @@ def blob_rows(bench: Bench, server: Server, nginx: str, repeats: int) -> list[Ro
         repeats,
     )
     return [
-        ratio("1 GiB, unsynced, against curl + sha256sum", medians, "ours", "sha256sum", 2.0),
+        ratio("1 GiB, unsynced, against curl + sha256sum", medians, "ours", "sha256sum", 1.5),
         ratio("1 GiB, unsynced, against curl + openssl dgst", medians, "ours", "openssl", 1.2),
         ratio("1 GiB, unsynced, against curl alone (no digest)", medians, "ours", "curl", None),
         ratio("1 GiB, synced, against curl + sha256sum + sync", medians, "ours synced", "sha256sum synced", None),
@@ -192,7 +199,7 @@ def failover_rows(bench: Bench, server: Server, file: Path, repeats: int) -> lis
         unhurt, hurt, again = [], [], 0
         for _ in range(count):
             unhurt.append(bench.fetch(file, [server.url], tree=False, durable=False)["seconds"])
-            victim = Server(spare)
+            victim = Server(spare, bench.folder)
             try:
                 hit = [victim.process.pid, int(number), 256 * MIB]
                 run = bench.fetch(file, [victim.url, server.url], tree=False, durable=False, hit=hit)
@@ -222,7 +229,7 @@ def tree_rows(bench: Bench, server: Server, nginx: str, repeats: int) -> list[Ro
     _, file = publish(files, server, bench.root / "pack-tree")
     subprocess.run(["tar", "-cf", str(server.root / "tree.tar"), "-C", str(files), "."], check=True, timeout=LIMIT)
     shutil.rmtree(files)
-    get = f"curl -s -o t.tar {nginx}/tree.tar && sha256sum t.tar && mkdir x && tar -xf t.tar -C x"
+    get = f"curl -sk -o t.tar {nginx}/tree.tar && sha256sum t.tar && mkdir x && tar -xf t.tar -C x"
     urls = [server.url]
     medians = interleaved(
         {
@@ -284,18 +291,18 @@ def mib(count: int) -> str:
 
 
 @contextlib.contextmanager
-def nginx(root: Path, place: Path) -> Iterator[str | None]:
-    """nginx over the files in `root`, its URL; None where it cannot be had."""
+def nginx(root: Path, place: Path, folder: Path) -> Iterator[str | None]:
+    """nginx with TLS 1.3 over the files in `root`, its URL; None where it cannot be had."""
     if not (_have("nginx", "nginx-light") and _have("curl", "curl")):
         yield None
         return
     port = 20000 + os.getpid() % 10000
     config = place / "nginx.conf"
-    config.write_text(NGINX.format(dir=place, root=root, port=port))
+    config.write_text(NGINX.format(dir=place, root=root, port=port, folder=folder))
     process = subprocess.Popen(["nginx", "-c", str(config), "-p", str(place)], stderr=subprocess.DEVNULL)
     try:
-        url = f"http://127.0.0.1:{port}"
-        wait = ["curl", "-s", "--retry", "20", "--retry-connrefused", "--retry-delay", "1", "-o", "/dev/null", url]
+        url = f"https://127.0.0.1:{port}"
+        wait = ["curl", "-sk", "--retry", "20", "--retry-connrefused", "--retry-delay", "1", "-o", "/dev/null", url]
         subprocess.run(wait, check=True, timeout=30)
         yield url
     finally:
@@ -355,12 +362,16 @@ def main(arguments: list[str] | None = None) -> int:
     ):
         root = Path(name)
         root.chmod(0o755)  # nginx's workers read as another user
-        server = Server(root / "server")
+        folder = root / "identity"
+        folder.mkdir()
+        board = Board("c1s1", Location("1", "1"), "rp", server=True)
+        enroll_board(folder, board, Issuer.authority("bench"))
+        server = Server(root / "server", folder)
         end.callback(server.close)
-        bench = Bench(root)
+        bench = Bench(root, folder)
         end.callback(bench.close)
         (root / "nginx").mkdir()
-        url = end.enter_context(nginx(server.root, root / "nginx"))
+        url = end.enter_context(nginx(server.root, root / "nginx", folder))
         if url is None:
             print("nginx and curl are not here: only memory is measured")
         if url and "blob" in only:

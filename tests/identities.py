@@ -1,5 +1,7 @@
 """Whom a test's cluster knows: real certificates and keys, made as `boardwright init` makes them."""
 
+import ssl
+import tempfile
 import time
 from pathlib import Path
 
@@ -13,9 +15,11 @@ from boardwright.model.software import Target, decode_manifest, digest_of
 from boardwright.server.clocks import Clocks
 from boardwright.server.signing import OnlineKey, Signing, read_signed
 from boardwright.state.kv import KV
-from boardwright.trust.credentials import Credentials
+from boardwright.transfer.listen import KeyFiles
+from boardwright.trust.credentials import AUTHORITY, CERTIFICATE, KEY, Credentials
 from boardwright.trust.identity import Authority, Role
-from boardwright.trust.issuing import NOWHERE, Issuer, key_pem, new_key
+from boardwright.trust.issuing import NOWHERE, Issuer, certificate_pem, key_pem, new_key
+from boardwright.trust.lines import Lines, lines_of
 from boardwright.trust.names import ONLINE_KEY, ROOT_FILE, TARGETS_FILE, version_path
 from boardwright.trust.offline import RootKeys, SigningKey, new_root, new_targets, signer_of
 from boardwright.trust.online import SignedRoles
@@ -53,6 +57,29 @@ class Identities:
             (folder / "trust" / TARGETS_FILE).write_bytes(self.targets)
             (folder / ONLINE_KEY).write_bytes(key_pem(self.online))
 
+    def lines(self, who: Credentials | None = None) -> Lines:
+        """Lines to this cluster's servers, of a board if it is all the same."""
+        return lines_of(who or self.board("c1s9"))
+
+    def keys(self, folder: Path, server: str = "c1s1") -> KeyFiles:
+        """The files of a server in `folder`, made if they are not there."""
+        keys = KeyFiles(folder / CERTIFICATE, folder / KEY)
+        if not keys.key.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            self.write(folder, Board(server, Location("1", "1"), "rp", server=True))
+        return keys
+
+    def server_side(self, server: Credentials | None = None) -> ssl.SSLContext:
+        """TLS of a server of this cluster, for servers that a test makes of sockets."""
+        shown = server or self.server("c1s1")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        with tempfile.TemporaryDirectory() as folder:
+            keys = KeyFiles(Path(folder) / CERTIFICATE, Path(folder) / KEY)
+            keys.certificate.write_bytes(b"".join(map(certificate_pem, shown.chain)))
+            write_private(keys.key, key_pem(shown.key))
+            context.load_cert_chain(keys.certificate, keys.key)
+        return context
+
     def publication(self, known: SignedMetadata, target: Target, length: int) -> Publication:
         """The version as the operator signs it on top of what the cluster has signed."""
         roles = SignedRoles.of(known.roots, known.roles)
@@ -81,10 +108,14 @@ class Identities:
         kv.commit(first)
 
     def write_operator(self, folder: Path) -> None:
-        """What an operator signs software with."""
+        """What an operator proves himself and signs software with."""
+        who = self.person(Role.ADMIN)
+        (folder / CERTIFICATE).write_bytes(certificate_pem(who.certificate))
+        write_private(folder / KEY, key_pem(who.key))
         (folder / "keys").mkdir(parents=True)
         write_private(folder / "keys" / "targets.pem", key_pem(self._targets))
         (folder / "trust").mkdir()
+        (folder / "trust" / AUTHORITY).write_bytes(certificate_pem(self.issuer.certificate))
         (folder / "trust" / ROOT_FILE).write_bytes(self.root)
 
     def over(self, kv: KV, encoded: bytes) -> Publication:

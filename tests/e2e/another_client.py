@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import socket
+import ssl
 import struct
 import time
 import urllib.request
@@ -19,9 +20,18 @@ PIECE = 1024 * 1024
 
 
 class Client:
-    """One board at `location` that asks on `interface` (its address); `control` is the multicast group."""
+    """The board whose folder (`init`) is given, at `location`, that asks on `interface`, its address.
 
-    def __init__(self, cluster: str, board: str, location: tuple[str, str], interface: str, control: tuple[str, int]):
+    `control` is the multicast group.
+    """
+
+    def __init__(self, cluster: str, folder: Path, location: tuple[str, str], interface: str, control: tuple[str, int]):
+        board = folder.name
+        self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self.tls.minimum_version = ssl.TLSVersion.TLSv1_3
+        self.tls.check_hostname = False
+        self.tls.verify_flags |= 0x200000  # X509_V_FLAG_NO_CHECK_TIME
+        self.tls.load_verify_locations(folder / "trust" / "authority.pem")
         self.cluster, self.board, self.location, self.control = cluster, board, location, control
         self.sequence = 0
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -68,7 +78,7 @@ class Client:
     def plan(self, offers: list[dict[str, Any]]) -> dict[str, Any]:
         """Metadata from the newest."""
         newest = max(offers, key=lambda offer: int(offer.get("ge", 0)))
-        plan: dict[str, Any] = json.loads(get(f"{newest['a']}/v1/plan/boards/{self.board}"))
+        plan: dict[str, Any] = json.loads(self.get(f"{newest['a']}/v1/plan/boards/{self.board}"))
         assert plan["generation"] >= newest.get("ge", 0)
         return plan
 
@@ -96,7 +106,7 @@ class Client:
         while len(got) < size:
             last = min(len(got) + RANGE, size) - 1
             headers = {"Range": f"bytes={len(got)}-{last}", "Boardwright-Board": self.board}
-            got += get(f"{sources[0]['u']}/v1/blobs/{sha256}", headers)
+            got += self.get(f"{sources[0]['u']}/v1/blobs/{sha256}", headers)
         for index in range(0, len(pieces), 32):
             piece = got[index // 32 * PIECE : (index // 32 + 1) * PIECE]
             assert hashlib.sha256(piece).digest() == pieces[index : index + 32]
@@ -110,7 +120,7 @@ class Client:
         target: dict[str, Any] = plan["groups"][group]
         digest = bytes.fromhex(target["manifest"])
         sources = self.ranked(offers, digest) or self.ranked(self.ask(group, want=digest), digest)
-        data = get(f"{sources[0]['u']}/v1/blobs/{target['manifest']}")
+        data = self.get(f"{sources[0]['u']}/v1/blobs/{target['manifest']}")
         assert hashlib.sha256(data).digest() == digest
         manifest = json.loads(data)
         assert manifest["schema"] == 1
@@ -150,12 +160,12 @@ class Client:
             }
         ]
         headers = {"Content-Type": "application/json"}
-        answered: dict[str, Any] = json.loads(get(f"{source['a']}/v1/reports", headers, json.dumps(body).encode()))
+        answered: dict[str, Any] = json.loads(self.get(f"{source['a']}/v1/reports", headers, json.dumps(body).encode()))
         return answered
 
-
-def get(url: str, headers: dict[str, str] | None = None, body: bytes | None = None) -> bytes:
-    """GET, or POST with a body."""
-    with urllib.request.urlopen(urllib.request.Request(url, body, headers or {}), timeout=10) as answer:
-        data: bytes = answer.read()
-        return data
+    def get(self, url: str, headers: dict[str, str] | None = None, body: bytes | None = None) -> bytes:
+        """GET, or POST with a body."""
+        request = urllib.request.Request(url, body, headers or {})
+        with urllib.request.urlopen(request, timeout=10, context=self.tls) as answer:
+            data: bytes = answer.read()
+            return data

@@ -1,5 +1,6 @@
 """A real cluster on loopback, driven only by the documented commands and files."""
 
+import functools
 import json
 import os
 import random
@@ -11,6 +12,10 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+import urllib3
+
+from boardwright.cli.session import operator_lines
 
 BIN = Path(sys.executable).parent
 TIMEOUT = 60.0  # seconds that a slow machine may take for any one expectation
@@ -71,6 +76,11 @@ class Cluster:
         if operator:
             environment["BOARDWRIGHT_OPERATOR"] = str(self.directory / "out" / "operator")
         return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, env=environment, check=False)
+
+    @functools.cached_property
+    def http(self) -> urllib3.PoolManager:
+        """What speaks to the servers as the operator."""
+        return operator_lines(self.directory / "out" / "operator", f"test{self.port}").manager(retries=False)
 
     def read(self, *arguments: str) -> Any:
         done = self.run(*arguments, "-o", "json")

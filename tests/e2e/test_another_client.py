@@ -44,7 +44,7 @@ def test_m1_to_m7_it_asks_chooses_downloads_and_reports_by_the_documentation(clu
 
     control = ("239.255.66.87", cluster.port)
     with contextlib.closing(
-        Client(f"test{cluster.port}", "c2s3", ("2", "3"), cluster.address(2, 3), control)
+        Client(f"test{cluster.port}", cluster.directory / "out" / "c2s3", ("2", "3"), cluster.address(2, 3), control)
     ) as client:
         deploy_by_the_documentation(cluster, client, software)
 

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import urllib3
 
 from boardwright.model.software import decode_manifest
 from boardwright.protocol.codec import Dropped, decode, encode_request
@@ -122,7 +121,7 @@ def test_m2_offers_of_at_least_two_servers_say_how_to_get_the_version_files(depl
     for offer in offers.values():
         (group,) = offer.groups
         assert (group.group, group.version, group.holding) == ("platform", "1.0", Holding.ALL)
-        answer = urllib3.request("GET", f"{offer.blobs}/v1/blobs/{group.manifest.hex()}", retries=False)
+        answer = deployed.http.request("GET", f"{offer.blobs}/v1/blobs/{group.manifest.hex()}", retries=False)
         assert answer.status == 200
         assert decode_manifest(answer.data).version == "1.0"
 
@@ -170,11 +169,11 @@ def test_m6_every_control_board_serves_at_the_same_time(deployed: Cluster) -> No
 def test_m7_a_server_answers_a_download_request_with_the_files(deployed: Cluster) -> None:
     offer = ask(deployed, "c3s1", "3", "1")["c2s1"]
     blobs = f"{offer.blobs}/v1/blobs/"
-    manifest = decode_manifest(urllib3.request("GET", blobs + offer.groups[0].manifest.hex(), retries=False).data)
+    manifest = decode_manifest(deployed.http.request("GET", blobs + offer.groups[0].manifest.hex(), retries=False).data)
     for blob in manifest.blobs:
-        whole = urllib3.request("GET", blobs + blob.sha256, retries=False)
+        whole = deployed.http.request("GET", blobs + blob.sha256, retries=False)
         assert hashlib.sha256(whole.data).hexdigest() == blob.sha256
-        part = urllib3.request("GET", blobs + blob.sha256, headers={"Range": "bytes=1-9"}, retries=False)
+        part = deployed.http.request("GET", blobs + blob.sha256, headers={"Range": "bytes=1-9"}, retries=False)
         assert (part.status, part.data) == (206, whole.data[1:10])
 
 

@@ -12,7 +12,7 @@ from random import Random
 
 import pytest
 
-from boardwright.agent import deployer, downloads
+from boardwright.agent import deployer
 from boardwright.agent.commands import CommandResult
 from boardwright.agent.deployer import Deployer
 from boardwright.agent.driver import BoardDriver
@@ -185,10 +185,14 @@ class Life:
             request = received.message
             assert isinstance(request, Request)
             if self._server.up:
-                facts = ServerFacts(CLUSTER, "s1", Location("1", "1"), "http://s1", "http://s1:2")
+                facts = ServerFacts(CLUSTER, "s1", Location("1", "1"), "https://s1", "https://s1:2")
                 offer = answer(request, facts, self._server.plan, self._server.catalogue, 0)
                 assert offer is not None
                 self._later(lambda offer=offer: self.driver.hear(offer, self.now))  # type: ignore[misc]
+
+    def source(self, source_id: str, url: str) -> _Source:
+        del source_id, url
+        return _Source(self._server)
 
     def refresh(self, offers: Sequence[Offer], generation: int) -> None:
         del offers, generation
@@ -221,7 +225,6 @@ class _Around:
     def __enter__(self) -> None:
         life, patch = self._life, self._patch
         patch.setattr(store, "boot_id", lambda: self._boot)
-        patch.setattr(downloads, "HttpSource", lambda id, url, board: _Source(life._server))
         patch.setattr(programs, "run_command", life.program)
         patch.setattr(deployer, "check_health", life.probe)
         patch.setattr(deployer, "give_back", lambda: None)

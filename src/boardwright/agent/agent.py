@@ -34,7 +34,10 @@ from boardwright.net.multicast import Address, ControlSocket
 from boardwright.protocol.codec import Received, decode
 from boardwright.protocol.messages import Announcement, Offer
 from boardwright.transfer.fetch import FetchLimits
+from boardwright.transfer.http_source import HttpSource
+from boardwright.transfer.sources import FetchSource
 from boardwright.trust.credentials import Credentials
+from boardwright.trust.lines import lines_of
 
 ONCE_PATIENCE = 10.0  # seconds in which --once wants an offer and a plan (design section 12)
 LET_GO = 0.7  # seconds that each kind of thread gets to end; after that the process ends without it
@@ -56,7 +59,8 @@ class Station:
         self.settings = settings
         self._credentials = credentials
         self.heard_offer = False
-        self._client = AgentClient(settings.board.id)
+        self._lines = lines_of(credentials)
+        self._client = AgentClient(self._lines)
         self._plans = SignedPlans(self._client, settings.state_dir, read_first_root(settings.cluster.trust))
         self._deployer = Deployer(
             settings.board,
@@ -139,6 +143,9 @@ class Station:
     def refresh(self, offers: Sequence[Offer], generation: int) -> None:
         self._refresher.submit(functools.partial(self._refresh, tuple(offers), generation))
 
+    def source(self, source_id: str, url: str) -> FetchSource:
+        return HttpSource(source_id, url, self._lines)
+
     def _refresh(self, offers: Sequence[Offer], generation: int) -> None:
         found = find_plan(self._plans, self.settings.board.id, offers, generation)
         self._in_loop(lambda: self._planned(found))
@@ -205,7 +212,7 @@ class Agent:
 
         With `once` raises FailedError if a board does not, UnreachableError if no server answered.
         """
-        client = AgentClient(self._boards[0].board.id)
+        client = AgentClient(lines_of(self._credentials[0]))
         postman = Postman(client, self._told)
         installers = find_installers()
         _log.info("installers", names=" ".join(sorted(installers)))

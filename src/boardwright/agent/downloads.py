@@ -12,9 +12,9 @@ from boardwright.model.location import Tier
 from boardwright.model.report import Source
 from boardwright.model.software import Target
 from boardwright.protocol.choose import Candidate
-from boardwright.transfer.http_source import HttpSource
-from boardwright.transfer.sources import SourceError, SourceList
+from boardwright.transfer.sources import FetchSource, SourceError, SourceList
 
+Connect = Callable[[str, str], FetchSource]  # by the id and the base URL of a blob port
 MAX_WRONG = 64  # blobs that are remembered of liars; each liar is left after its first few
 
 
@@ -28,21 +28,25 @@ class Account(msgspec.Struct, frozen=True):
 
 
 class Download:
-    """Thread-safe; `target` for the board `board`, from `ranking`, best first. An earlier `account` is added to."""
+    """Thread-safe; `target` from `ranking`, best first, each by `connect`. An earlier `account` is added to."""
 
     def __init__(
-        self, board: str, target: Target, ranking: Iterable[Candidate], account: Account | None = None
+        self,
+        connect: Connect,
+        target: Target,
+        ranking: Iterable[Candidate],
+        account: Account | None = None,
     ) -> None:
         self.target = target
         self.stop = threading.Event()
         self.sources = SourceList()
-        self._board = board
+        self._connect = connect
         self._lock = threading.Lock()
         self._account = account or Account()
         self._known: dict[str, Source] = {}
         self._apis: dict[str, str] = {}
         self._wrong: set[tuple[str, str]] = set()
-        self._at: dict[str, HttpSource] = {}
+        self._at: dict[str, FetchSource] = {}
         self.received = 0
         self.complain: Callable[[str, str], None] = _unheard  # told of the API and the blob of who sent wrong bytes
         for candidate in ranking:
@@ -55,7 +59,7 @@ class Download:
         with self._lock:
             self._known[candidate.source.id] = candidate.source
             self._apis[candidate.source.id] = candidate.api
-        source = HttpSource(candidate.source.id, candidate.blobs, self._board)
+        source = self._connect(candidate.source.id, candidate.blobs)
         if self.sources.add(source):
             with self._lock:
                 self._at.setdefault(candidate.blobs, source)

@@ -334,7 +334,7 @@ class BoardDriver:
 
     def _download(self, group: str, target: Target, now: float) -> None:
         self._end_download(group)
-        download = Download(self.board.id, target, self.searching.ranking(group), self.accounts.get(group))
+        download = Download(self._outside.source, target, self.searching.ranking(group), self.accounts.get(group))
         self._downloads[group] = download
         self._look_at = now + LOOK
         others = tuple(

@@ -15,6 +15,7 @@ from boardwright.errors import BoardwrightError, FailedError, MalformedError, Un
 from boardwright.model.software import Manifest, decode_manifest, digest_of
 from boardwright.net.agent_client import AgentClient, BusyError
 from boardwright.transfer.durable import write_durably
+from boardwright.trust.errors import UntrustedError
 
 BUSY_ROUNDS = 300  # seconds and more that full servers are asked again for a manifest, as long as for the files
 
@@ -51,7 +52,7 @@ class Manifests:
                     data = self._client.manifest(url, digest)
                 except BoardwrightError as error:
                     problems.append(error)
-                    if isinstance(error, UnreachableError):
+                    if isinstance(error, UnreachableError | UntrustedError):
                         download.silent(url, sentence(error))
                     elif isinstance(error, MalformedError):
                         download.wrong_manifest(url)

@@ -12,6 +12,7 @@ from boardwright.agent.timing import DEFAULT_TIMING, MachineTiming
 from boardwright.model.software import Target
 from boardwright.protocol.messages import Offer
 from boardwright.protocol.timing import RequestTiming
+from boardwright.transfer.sources import FetchSource
 
 
 class Timings(msgspec.Struct, frozen=True):
@@ -45,3 +46,7 @@ class Outside(Protocol):
 
     def refresh(self, offers: Sequence[Offer], generation: int) -> None:
         """Fetch the plan from `offers` in this order, not older than `generation`; answer by ``planned``."""
+
+    def source(self, source_id: str, url: str) -> FetchSource:
+        """The blobs of this server, whose blob port has the base URL `url`."""
+        ...

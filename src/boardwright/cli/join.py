@@ -23,6 +23,7 @@ from boardwright.errors import UsageError
 from boardwright.model.admission import Joining
 from boardwright.trust.identity import Role, key_digest
 from boardwright.trust.joining import JoinToken, given_role, read_public_key, read_token
+from boardwright.trust.lines import Lines
 
 MAX_LINE = 4096  # characters of standard input; a token has some 300
 STANDARD_INPUT = "-"  # so that the word stands in no list of processes
@@ -56,10 +57,10 @@ def join(  # noqa: PLR0913 - every argument is one word of the command line
     asked = own_key(folder, asked, said.cluster)
     key = key_digest(read_public_key(asked.public_key))
     session = session_of(context)
-    with session.connect([base], said.cluster) as stranger:
+    with session.connect([base], Lines(None), said.cluster) as stranger:
         told = stranger.authority()
     authority = known_cluster(said, told)
-    with session.connect([base], said.cluster) as client:
+    with session.connect([base], Lines(authority), said.cluster) as client:
         answer = until_let_in(client.join, asked, lambda why: _say_waiting(key, why), time.sleep, patience)
     who = checked(answer, authority, asked, key)
     if config is None:

@@ -12,9 +12,12 @@ from typing import Annotated
 import msgspec
 import typer
 
+from boardwright.cli.enrolling import TRUST
 from boardwright.config import load_operator
 from boardwright.errors import UsageError
 from boardwright.net.api_client import ApiClient
+from boardwright.trust.credentials import CERTIFICATE, KEY, load_credentials
+from boardwright.trust.lines import Lines, lines_of
 
 VARIABLE = "BOARDWRIGHT_OPERATOR"
 DEFAULT = Path(".config/boardwright")
@@ -34,7 +37,7 @@ class Session(msgspec.Struct, frozen=True):
     """`operator` is the folder named before the command, by the environment or by default."""
 
     operator: Path
-    connect: Callable[[Sequence[str], str], ApiClient] = ApiClient.of
+    connect: Callable[[Sequence[str], Lines, str], ApiClient] = ApiClient.of
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> "Session":
@@ -46,7 +49,8 @@ def connect(context: typer.Context, operator: Path | None) -> ApiClient:
     """A client of the cluster that the operator's folder names; raises UsageError if there is no such folder."""
     folder = operator_folder(context, operator)
     settings = load_operator(folder)
-    return session_of(context).connect(settings.servers, settings.cluster)
+    lines = operator_lines(folder, settings.cluster)
+    return session_of(context).connect(settings.servers, lines, settings.cluster)
 
 
 def session_of(context: typer.Context) -> Session:
@@ -68,6 +72,11 @@ def operator_folder(context: typer.Context, operator: Path | None) -> Path:
             hint=f"name the folder operator/ that `boardwright init` wrote by --operator DIR or {VARIABLE}",
         )
     return folder
+
+
+def operator_lines(folder: Path, cluster: str) -> Lines:
+    """The lines of who owns the operator's folder; raises UsageError."""
+    return lines_of(load_credentials(folder / CERTIFICATE, folder / KEY, folder / TRUST, cluster))
 
 
 def _is_there(path: Path) -> bool:

@@ -11,7 +11,7 @@ from boardwright.config.section import Section, texts
 from boardwright.errors import UsageError, shown
 
 FILE = "operator.toml"
-_URL = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.%]+\])(:\d{1,5})?", re.ASCII)
+_URL = re.compile(r"https://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.%]+\])(:\d{1,5})?", re.ASCII)
 MAX_SERVERS = 1000  # they are asked in turn
 
 
@@ -47,10 +47,10 @@ def _urls(value: object) -> tuple[str, ...]:
     urls = tuple(url.rstrip("/") for url in texts(value))
     for url in urls:
         match = _URL.fullmatch(url)
-        if match is None or not 0 < int((match[2] or ":80")[1:]) <= 65535:
-            raise UsageError(f"{shown(url)} is not the URL of a server", hint='write e.g. "http://10.0.1.1:6688"')
+        if match is None or not 0 < int((match[2] or ":443")[1:]) <= 65535:
+            raise UsageError(f"{shown(url)} is not the URL of a server", hint='write e.g. "https://10.0.1.1:6688"')
     if len(urls) > MAX_SERVERS:
         raise UsageError(f"{len(urls)} servers are more than {MAX_SERVERS}", hint="name those that are asked first")
     if not urls:
-        raise UsageError("[] names no server", hint='write e.g. ["http://10.0.1.1:6688"]')
+        raise UsageError("[] names no server", hint='write e.g. ["https://10.0.1.1:6688"]')
     return urls

@@ -98,7 +98,7 @@ def cluster_toml(inventory: ClusterInventory) -> str:
 
 def operator_toml(inventory: ClusterInventory) -> str:
     """operator.toml: where the commands find the servers."""
-    urls = [f"http://{write_address((_host(entry), inventory.api_port))}" for entry in inventory.servers]
+    urls = [f"https://{write_address((_host(entry), inventory.api_port))}" for entry in inventory.servers]
     return operator_text(inventory.name, urls)
 
 

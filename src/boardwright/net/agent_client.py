@@ -21,7 +21,7 @@ from boardwright.model.api import Problem, ReportsTaken
 from boardwright.model.plan import BoardPlan
 from boardwright.model.report import BoardReport
 from boardwright.model.software import MAX_MANIFEST_BYTES, RANGE_SIZE, digest_of
-from boardwright.net.deadline import pool_with_deadline
+from boardwright.net.lines import Lines
 
 CONNECT_TIMEOUT = 1.0  # seconds; a live server on the control network accepts in milliseconds
 READ_TIMEOUT = 2.0  # seconds without a byte; a plan and a report are answered from memory
@@ -52,12 +52,12 @@ class _Answer(msgspec.Struct, frozen=True):
 
 
 class AgentClient:
-    """HTTP to any server, by the URLs that its offers name."""
+    """HTTP to any server, by the URLs that its offers name, over `lines`."""
 
-    def __init__(self, board: str) -> None:
-        self._headers = {"Boardwright-Board": board, "User-Agent": "boardwright", "Accept-Encoding": "identity"}
+    def __init__(self, lines: Lines) -> None:
+        self._headers = {"Boardwright-Board": lines.name, "User-Agent": "boardwright", "Accept-Encoding": "identity"}
         self._pool, self._manifests = (
-            pool_with_deadline(
+            lines.manager(
                 seconds,
                 num_pools=SERVERS,
                 maxsize=2,

@@ -42,6 +42,7 @@ from boardwright.model.api import (
 )
 from boardwright.model.report import Explanation
 from boardwright.model.software import Manifest, decode_manifest, digest_of
+from boardwright.net.lines import Lines
 from boardwright.net.servers import Answer, Call, Servers, Upload
 
 ERRORS: dict[int, type[BoardwrightError]] = {1: FailedError, 2: UsageError, 3: RefusedError, 4: UnreachableError}
@@ -65,9 +66,9 @@ class ApiClient:
         self._servers = servers
 
     @classmethod
-    def of(cls, bases: Sequence[str], cluster: str = "") -> Self:
+    def of(cls, bases: Sequence[str], lines: Lines, cluster: str = "") -> Self:
         """A client of the servers at these base URLs, tried in turn; only those of `cluster` take calls."""
-        return cls(Servers(bases, cluster=cluster))
+        return cls(Servers(bases, lines, cluster=cluster))
 
     def __enter__(self) -> Self:
         return self

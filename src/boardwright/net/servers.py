@@ -21,8 +21,9 @@ import msgspec
 import urllib3
 from urllib3.exceptions import HTTPError
 
-from boardwright.errors import BoardwrightError, FailedError, UnreachableError
+from boardwright.errors import BoardwrightError, FailedError, MalformedError, RefusedError, UnreachableError
 from boardwright.model.api import CLUSTER_HEADER
+from boardwright.net.lines import Lines
 
 CONNECT_TIMEOUT = 1.0  # seconds; a control network answers within milliseconds
 READ_TIMEOUT = 5.0  # seconds between two bytes of an answer; a server that hangs longer is left for the next
@@ -36,6 +37,7 @@ BLOCK = 1024 * 1024  # bytes per read of an upload; the default of 16 KiB is slo
 
 BUSY = 503
 REDIRECT = 307
+NO_ANSWER = (UnreachableError, MalformedError)  # dead, or none of this cluster's: the next server is asked
 
 
 class Upload(msgspec.Struct, frozen=True):
@@ -77,6 +79,7 @@ class Servers:
     def __init__(
         self,
         bases: Sequence[str],
+        lines: Lines,
         *,
         cluster: str = "",
         clock: Callable[[], float] = time.monotonic,
@@ -86,7 +89,7 @@ class Servers:
         self._headers = {CLUSTER_HEADER: cluster} if cluster else {}
         self._clock = clock
         self._sleep = sleep
-        self._pool = urllib3.PoolManager(num_pools=len(self._bases) + 2, blocksize=BLOCK, retries=False)
+        self._pool = lines.manager(num_pools=len(self._bases) + 2, blocksize=BLOCK, retries=False)
 
     def ask(self, call: Call) -> Answer:
         """Send `call` to the active; raises UnreachableError if nobody answers, FailedError if no active is found."""
@@ -109,11 +112,11 @@ class Servers:
         for base in tuple(self._bases):
             try:
                 yield self.ask_at(base, call)
-            except UnreachableError:
+            except NO_ANSWER:
                 self._last(base)
 
     def ask_at(self, base: str, call: Call) -> Answer:
-        """Send `call` to one server and take what it says; raises UnreachableError."""
+        """Send `call` to one server and take what it says; raises UnreachableError, UntrustedError."""
         body: bytes | BinaryIO | None
         headers = dict(self._headers)
         if isinstance(call.body, Upload):
@@ -165,7 +168,7 @@ class Servers:
                 continue
             try:
                 answer = self.ask_at(base, call)
-            except UnreachableError as error:
+            except NO_ANSWER as error:
                 self._last(base)
                 reasons.append(error)
                 continue
@@ -182,6 +185,11 @@ class Servers:
             self._first(answer.base)
             return answer
         if not waiting:
+            if any(isinstance(error, MalformedError) for error in reasons):
+                raise RefusedError(
+                    f"no server proved that it is one of this cluster; asked: {', '.join(self._bases)}",
+                    hint="does --operator name the right cluster?",
+                ) from _all(reasons)
             raise UnreachableError(
                 f"no server of the cluster answered; asked: {', '.join(self._bases)}",
                 hint="check that a server runs and that --operator names the right cluster",
@@ -193,7 +201,7 @@ class Servers:
             base = answer.data.decode()
             try:
                 following = self.ask_at(base, call)
-            except UnreachableError as error:
+            except NO_ANSWER as error:
                 hanging.add(base)
                 raise UnreachableError(f"{answer.base} says that {base} is active") from error
             if following.status != REDIRECT:

@@ -35,7 +35,7 @@ from boardwright.protocol.messages import (
 GROUPS_PER_REQUEST = 4  # the answer to four groups fits beside a P-256 certificate and signature (design section 3)
 NONCE_BYTES = 16
 DIGEST_BYTES = 32
-MAX_URL = 256  # "http://" and the longest address, with room for a name
+MAX_URL = 256  # "https://" and the longest address, with room for a name
 MAX_NUMBER = 2**53 - 1  # generations and loads stay exact in JSON readers and SQLite
 
 

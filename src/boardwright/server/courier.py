@@ -16,8 +16,9 @@ import msgspec
 import urllib3
 
 from boardwright import log
-from boardwright.errors import UnreachableError
+from boardwright.errors import MalformedError, UnreachableError
 from boardwright.model.api import ServerWord
+from boardwright.net.lines import Lines
 from boardwright.server.board_reports import BoardReports
 from boardwright.state.records import ServerRecord
 
@@ -42,12 +43,14 @@ class Lead(Protocol):
 class Courier:
     """`word` makes what this server says of itself."""
 
-    def __init__(self, server: str, board_reports: BoardReports, lead: Lead, word: Callable[[], ServerWord]) -> None:
+    def __init__(
+        self, server: str, board_reports: BoardReports, lead: Lead, word: Callable[[], ServerWord], lines: Lines
+    ) -> None:
         self._server = server
         self._board_reports = board_reports
         self._lead = lead
         self._word = word
-        self._pool = urllib3.PoolManager(maxsize=1, retries=False)
+        self._pool = lines.manager(maxsize=1, retries=False)
         self._told_epoch = 0
         self._unreachable = False
 
@@ -89,5 +92,7 @@ class Courier:
             answer = self._pool.request("POST", f"{active.api}{path}", body=body, headers=headers, timeout=TIMEOUT)
         except urllib3.exceptions.HTTPError as error:
             raise UnreachableError(f"the active {active.id} at {active.api} does not answer") from error
+        except MalformedError as error:
+            raise UnreachableError(f"what answers at {active.api} is not the active {active.id}") from error
         if answer.status >= 300:
             raise UnreachableError(f"the active {active.id} answered {answer.status} to {path}")

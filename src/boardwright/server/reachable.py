@@ -39,4 +39,4 @@ def facts_for(
 
 
 def _at(url: str, host: str) -> str:
-    return f"http://{written((host, int(url.rpartition(':')[2])))}"
+    return f"https://{written((host, int(url.rpartition(':')[2])))}"

@@ -35,7 +35,7 @@ from boardwright.server.rollouts import ordered
 from boardwright.server.room import Room
 from boardwright.state.records import CatalogRecord
 from boardwright.transfer.fetch import FetchLimits, fetch
-from boardwright.transfer.http_source import HttpSource
+from boardwright.transfer.http_source import HttpSource, Lines
 from boardwright.transfer.sources import SourceList
 from boardwright.transfer.space import NoSpaceError
 from boardwright.transfer.store import BlobStore
@@ -56,6 +56,7 @@ class Copying(msgspec.Struct, frozen=True):
     room: Room
     collector: Collector
     active: Callable[[], str | None]
+    lines: Lines
 
 
 class Replicator:
@@ -73,6 +74,7 @@ class Replicator:
         self._room = copying.room
         self._collector = copying.collector
         self._active = copying.active
+        self._lines = copying.lines
         self._wake = threading.Event()
         self._failures: dict[str, int] = {}
         self._due: dict[str, float] = {}
@@ -136,7 +138,7 @@ class Replicator:
             self._holdings.mark(record.manifest, Holding.PREPARING)
             begun = time.monotonic()
             sources = SourceList(
-                HttpSource(candidate.source.id, candidate.blobs, self._server) for candidate in choice.ranking
+                HttpSource(candidate.source.id, candidate.blobs, self._lines) for candidate in choice.ranking
             )
             try:
                 manifest = self._bring_manifest(record, sources)

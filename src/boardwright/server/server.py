@@ -67,9 +67,10 @@ from boardwright.state.follow import Follower
 from boardwright.state.lease import Held
 from boardwright.state.records import CatalogRecord, ServerRecord
 from boardwright.transfer.caps import Caps
-from boardwright.transfer.listen import Listener
+from boardwright.transfer.listen import KeyFiles, Listener
 from boardwright.transfer.serve import BlobService
 from boardwright.trust.credentials import Credentials
+from boardwright.trust.lines import lines_of
 from boardwright.trust.online import SignedRoles
 
 DEFAULT_CONTROL_PORT = 6687  # where unicast requests arrive if there is no multicast group to take the port from
@@ -85,6 +86,7 @@ class Server:
         """Read what is on disk and open the engine; RefusedError if the engine refuses this host."""
         self._settings = settings
         self._credentials = credentials
+        self._lines = lines_of(credentials)
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self._active_since = time.monotonic()
@@ -195,7 +197,11 @@ class Server:
             storage.blobs,
             storage.damage,
             Copying(
-                lambda record: self._ask(asking, loop, record), storage.room, storage.collector, self._other_active
+                lambda record: self._ask(asking, loop, record),
+                storage.room,
+                storage.collector,
+                self._other_active,
+                self._lines,
             ),
         )
         self._mirror.subscribe(lambda before, after: self._on_state(before, after, loop, replicator))
@@ -232,11 +238,13 @@ class Server:
 
     async def _listen(self, app: object, address: Address, interface: Literal["rsgi", "asgi"]) -> str:
         """Listen and return the base URL that others reach."""
-        listener = Listener(app, address, interface, self._settings.data_dir / "locks")
+        cluster = self._settings.cluster
+        keys = KeyFiles(cluster.certificate, cluster.key)
+        listener = Listener(app, address, interface, self._settings.data_dir / "locks", keys)
         await listener.start()
         self._listeners.append(listener)
         host, port = listener.address
-        return f"http://{written((self._own_host(host), port))}"
+        return f"https://{written((self._own_host(host), port))}"
 
     def _own_host(self, host: str) -> str:
         """The address to name for one that is listened on; of the first interface that has one, if it is every one."""
@@ -303,7 +311,7 @@ class Server:
     def _start_loops(self, facts: ServerFacts, replicator: Replicator) -> None:
         place = facts.location
         record = ServerRecord(facts.server, place.chassis, place.slot, facts.api, facts.blobs, __version__)
-        courier = Courier(facts.server, self._board_reports, self._standing, self._status.word)
+        courier = Courier(facts.server, self._board_reports, self._standing, self._status.word, self._lines)
         follower = Follower(self._kv, "", self._mirror)
         loops: list[Loop] = [
             ("lease", lambda stop: self._role.run(stop, self._on_role)),

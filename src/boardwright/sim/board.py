@@ -29,7 +29,7 @@ from boardwright.protocol.messages import Announcement, Offer
 from boardwright.protocol.requester import Requester
 from boardwright.protocol.timing import RequestTiming
 from boardwright.sim.clock import Timer, VirtualTime
-from boardwright.sim.hands import Behaviour, Disk, SimHands
+from boardwright.sim.hands import Behaviour, Disk, SimHands, SimSource
 from boardwright.sim.network import Network
 from boardwright.sim.server import SimServer
 
@@ -185,6 +185,9 @@ class _Life:
             self._owner.transmissions += 1
             self._owner.network.multicast(self._owner.node, datagram)
 
+    def source(self, source_id: str, url: str) -> SimSource:
+        return SimSource(source_id, url)
+
     def refresh(self, offers: Sequence[Offer], generation: int) -> None:
         def answered() -> None:
             if self._alive:
@@ -272,7 +275,7 @@ class _SimLedger(Ledger):
 
     def load(self) -> Record:
         record = super().load()
-        known = {server: KnownServer(f"http://{server}:6688") for server in sorted(self._servers)}
+        known = {server: KnownServer(f"https://{server}:6688") for server in sorted(self._servers)}
         return msgspec.structs.replace(record, servers={**known, **record.servers})
 
     def _from_disk(self) -> bytes | None:

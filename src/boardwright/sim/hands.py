@@ -22,6 +22,7 @@ from boardwright.model.software import Target
 from boardwright.protocol.messages import Holding
 from boardwright.sim.clock import VirtualTime
 from boardwright.sim.server import SimServer
+from boardwright.transfer.sources import RangeReader, SourceError
 
 LIMIT = 60.0  # seconds that hooks and probes of a simulated version may take
 
@@ -38,6 +39,21 @@ class Behaviour(msgspec.Struct, frozen=True):
     broken: frozenset[str] = frozenset()
     sick: frozenset[str] = frozenset()
     requires: dict[str, dict[str, str]] = {}  # version -> group -> requirement
+
+
+class SimSource:
+    """A server's blob port: where a simulated download comes from is looked up by the server's id."""
+
+    def __init__(self, source_id: str, url: str) -> None:
+        self.id = source_id
+        self.url = url
+
+    def open_range(self, sha256: str, start: int, length: int, timeout: float) -> RangeReader:
+        raise SourceError(f"{self.id}: no bytes move here", wait=None)
+
+    def break_off(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class Disk:

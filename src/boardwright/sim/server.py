@@ -25,7 +25,7 @@ class SimServer:
     buffer = 160  # datagrams: what a kernel's default receive buffer of 208 KiB holds of 1,200 bytes each
 
     def __init__(self, server: str, location: Location, time: VirtualTime, network: Network, cluster: str) -> None:
-        self.facts = ServerFacts(cluster, server, location, f"http://{server}:6688", f"http://{server}:6689")
+        self.facts = ServerFacts(cluster, server, location, f"https://{server}:6688", f"https://{server}:6689")
         self.plan = Plan()
         self.holdings: dict[bytes, Catalogued] = {}
         self.load = 0

@@ -1,4 +1,4 @@
-"""A blob service or any HTTP server with ranges as a source (RFC 9110 section 14).
+"""A blob service of the cluster as a source: HTTP with ranges (RFC 9110 section 14).
 
 Rules:
 
@@ -14,12 +14,14 @@ import http.client
 import re
 import socket
 import weakref
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import urllib3
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError
 
+from boardwright.errors import BoardwrightError
 from boardwright.transfer.sources import SourceError
 
 CONNECT_TIMEOUT = 1.0  # seconds; a live board on the control network accepts in milliseconds
@@ -32,22 +34,32 @@ MAX_SHOWN = 100  # characters of a header that a reason repeats
 _BUSY = (429, 503)
 
 
-class HttpSource:
-    """Blobs at `url` (base URL of a blob port, no slash at the end), asked for as `board`."""
+class Lines(Protocol):
+    """What is needed of ``trust.lines``: TLS to the servers of the cluster and to nobody else."""
 
-    def __init__(self, source_id: str, url: str, board: str, *, connect_timeout: float = CONNECT_TIMEOUT) -> None:
+    @property
+    def name(self) -> str: ...
+
+    def pool(self, url: str, **options: Any) -> urllib3.HTTPSConnectionPool: ...
+
+
+class HttpSource:
+    """Blobs at `url` (base URL of a blob port, no slash at the end), over `lines`."""
+
+    def __init__(self, source_id: str, url: str, lines: Lines, *, connect_timeout: float = CONNECT_TIMEOUT) -> None:
         self.id = source_id
         self.url = url
         self._connect_timeout = connect_timeout
-        self._headers = {"Boardwright-Board": board, "Accept-Encoding": "identity", "User-Agent": "boardwright"}
+        self._headers = {"Boardwright-Board": lines.name, "Accept-Encoding": "identity", "User-Agent": "boardwright"}
         self._prefix = ""
-        self._pool: urllib3.HTTPConnectionPool | None = None
+        self._pool: urllib3.HTTPSConnectionPool | None = None
         # A URL comes from the network: a bad one is a bad source when it is asked, no reason to fall over now.
         with contextlib.suppress(HTTPError, ValueError):
             self._prefix = urllib3.util.parse_url(url).path or ""
-            self._pool = urllib3.connection_from_url(url, maxsize=CONNECTIONS, block=False, retries=False)
+            self._pool = lines.pool(url, maxsize=CONNECTIONS, block=False, retries=False)
         self._lines: weakref.WeakSet[HTTPConnection] = weakref.WeakSet()
         if self._pool is not None:
+            self._make: Callable[..., Any] = self._pool.ConnectionCls
             self._pool.ConnectionCls = self._connection  # type: ignore[assignment]  # only called, to make one
 
     def open_range(self, sha256: str, start: int, length: int, timeout: float) -> "HttpRange":
@@ -67,6 +79,8 @@ class HttpSource:
             )
         except (HTTPError, OSError) as error:
             raise SourceError(f"{self.url} {_cause(error, timeout)}") from error
+        except BoardwrightError as error:  # it is no server of this cluster
+            raise SourceError(f"{self.url}: {error}", wait=None) from error
         try:
             return HttpRange(self.url, response, _length(self.url, sha256, response, start, length), timeout)
         except SourceError:
@@ -84,7 +98,7 @@ class HttpSource:
             self._pool.close()
 
     def _connection(self, *arguments: Any, **options: Any) -> HTTPConnection:
-        connection = HTTPConnection(*arguments, **options)
+        connection: HTTPConnection = self._make(*arguments, **options)
         self._lines.add(connection)
         return connection
 
@@ -126,7 +140,8 @@ class HttpRange:
 def _shut_down(connection: HTTPConnection) -> None:
     if connection.sock is not None:
         with contextlib.suppress(OSError):  # it broke by itself
-            connection.sock.shutdown(socket.SHUT_RDWR)
+            # Not the method of a TLS socket, which would let the reader go on without TLS.
+            socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
 
 
 def _raw(response: urllib3.BaseHTTPResponse) -> Any:

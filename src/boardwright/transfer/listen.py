@@ -2,6 +2,7 @@
 
 Rules:
 
+* TLS 1.3 and nothing else, with the certificate and key of the board.
 * One program per port: Granian binds with SO_REUSEPORT, so a second server would start silently and get half of the
   connections. A lock file per address, held with flock, and a probe that binds without SO_REUSEPORT refuse it. A
   lock left by a crash is free again.
@@ -19,7 +20,8 @@ import socket
 from pathlib import Path
 from typing import Any, Literal
 
-from granian.constants import Interfaces
+import msgspec
+from granian.constants import Interfaces, SSLProtocols
 from granian.server.embed import Server
 
 from boardwright.errors import FailedError, RefusedError
@@ -29,10 +31,25 @@ STOP_TIMEOUT = 3.0  # seconds for running answers; a board resumes at another se
 _INTERFACES = {"rsgi": Interfaces.RSGI, "asgi": Interfaces.ASGI}
 
 
+class KeyFiles(msgspec.Struct, frozen=True):
+    """Where the certificate and the key lie that a listener shows (PEM; the key PKCS #8)."""
+
+    certificate: Path
+    key: Path
+
+
 class Listener:
     """`app` on `address`; locks lie in `lock_dir`, which is made if it is missing."""
 
-    def __init__(self, app: Any, address: tuple[str, int], interface: Literal["rsgi", "asgi"], lock_dir: Path) -> None:
+    def __init__(
+        self,
+        app: Any,
+        address: tuple[str, int],
+        interface: Literal["rsgi", "asgi"],
+        lock_dir: Path,
+        keys: KeyFiles,
+    ) -> None:
+        self._keys = keys
         self.address = address
         self._app = app
         self._interface = interface
@@ -45,7 +62,7 @@ class Listener:
     def url(self) -> str:
         """Base URL without a slash at the end."""
         host, port = self.address
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
 
     async def start(self) -> None:
         """Listen; raises RefusedError if somebody listens there already, FailedError if it cannot be bound."""
@@ -60,6 +77,9 @@ class Listener:
                 interface=_INTERFACES[self._interface],
                 log_enabled=False,
                 websockets=False,
+                ssl_cert=self._keys.certificate,
+                ssl_key=self._keys.key,
+                ssl_protocol_min=SSLProtocols.tls13,
             )
             self._task = asyncio.get_running_loop().create_task(self._server.serve())
             await self._until_it_accepts()

@@ -35,12 +35,12 @@ from boardwright.protocol.offerer import Catalogued, ServerFacts, answer
 from boardwright.trust.names import ROOT_FILE
 from boardwright.trust.online import SignedRoles
 from boardwright.trust.shards import shards_of
-from tests.identities import Identities
+from tests.tls import LAB, over_tls
 
 CLUSTER = "lab"
 BOARD = Board("c1s3", Location("1", "3"), "lc-100g", ("platform",))
 
-IDENTITIES = Identities(CLUSTER)
+IDENTITIES = LAB
 
 
 class Signatures:
@@ -120,7 +120,7 @@ class LabServer:
         self.hangs_at_plan = False  # a request for the plan is taken and never answered
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self.http.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.http.server_port}"
+        self.url = over_tls(self.http)
         self.address: Address = ("127.0.0.1", 0)
         self._thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01})
         self._thread.start()

@@ -24,6 +24,9 @@ from boardwright.transfer.caps import Caps
 from boardwright.transfer.store import BlobStore
 from tests.integration.agent.lab import BOARD
 from tests.integration.transfer.conftest import RunningService
+from tests.tls import LAB, accepted, over_tls
+
+LINES = LAB.lines()
 
 
 @contextmanager
@@ -47,10 +50,11 @@ def answers(status: int, body: bytes, *, promised: int | None = None) -> Iterato
             pass
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        url = over_tls(server)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}", posted
+            yield url, posted
         finally:
             server.shutdown()
             thread.join()
@@ -58,7 +62,7 @@ def answers(status: int, body: bytes, *, promised: int | None = None) -> Iterato
 
 @pytest.fixture
 def client() -> Iterator[AgentClient]:
-    made = AgentClient("c1s3")
+    made = AgentClient(LINES)
     yield made
     made.close()
 
@@ -132,7 +136,7 @@ class Endless:
     def __init__(self, start: bytes, more: bytes) -> None:
         self._start, self._more = start, more
         self._socket = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self.url = f"https://127.0.0.1:{self._socket.getsockname()[1]}"
         self._thread = threading.Thread(target=self._serve)
 
     def __enter__(self) -> Self:
@@ -146,7 +150,7 @@ class Endless:
 
     def _serve(self) -> None:
         line, _ = self._socket.accept()
-        with line, suppress(OSError):
+        with suppress(OSError), accepted(line) as line:
             line.recv(65536)
             line.sendall(self._start)
             for _ in range(2000 if self._more else 0):
@@ -167,7 +171,7 @@ def test_a_server_that_is_never_silent_and_never_done_is_left(
     monkeypatch: pytest.MonkeyPatch, start: bytes, more: bytes
 ) -> None:
     monkeypatch.setattr(agent_client, "ANSWER_TIMEOUT", 0.5)
-    client = AgentClient("c1s3")
+    client = AgentClient(LINES)
     with Endless(start, more) as server:
         begun = time.monotonic()
         with pytest.raises(UnreachableError):
@@ -196,10 +200,10 @@ def test_a_long_manifest_comes_in_ranges(client: AgentClient, monkeypatch: pytes
 
 def test_a_server_that_is_not_there_is_unreachable(client: AgentClient) -> None:
     with pytest.raises(UnreachableError, match="cannot be reached"):
-        client.plan("http://127.0.0.1:1", "c1s3")
+        client.plan("https://127.0.0.1:1", "c1s3")
 
 
-@pytest.mark.parametrize("url", ["gopher://x", "http://[::1", "http://x:99999"])
+@pytest.mark.parametrize("url", ["gopher://x", "http://127.0.0.1", "https://[::1", "https://x:99999"])
 def test_a_url_that_is_none_is_unreachable(client: AgentClient, url: str) -> None:
     with pytest.raises(UnreachableError):
         client.plan(url, "c1s3")

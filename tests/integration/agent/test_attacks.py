@@ -32,6 +32,7 @@ from boardwright.trust.online import SignedRoles
 from boardwright.trust.shards import shards_of
 from tests.identities import Identities
 from tests.integration.agent.lab import BOARD, LabServer, Software, plan, run_once, servers, sign
+from tests.tls import LAB
 
 NOW = 1.8e9
 DAY = 86_400.0
@@ -46,7 +47,7 @@ class Cluster:
         self.wall = NOW
         self.signed = self.identities.first
         self.generation = 0
-        self.plans = SignedPlans(AgentClient(BOARD.id), folder, self.identities.root, wall=lambda: self.wall)
+        self.plans = SignedPlans(AgentClient(LAB.lines()), folder, self.identities.root, wall=lambda: self.wall)
 
     def publish(self, target: Target) -> None:
         self.signed = self.identities.with_version(self.signed, target)

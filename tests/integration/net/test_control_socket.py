@@ -274,7 +274,7 @@ class Responder:
     """A server's answer on a real socket: decode, offer, send back."""
 
     def __init__(self, name: str, location: Location) -> None:
-        self.facts = ServerFacts("lab", name, location, f"http://{name}:1", f"http://{name}:2")
+        self.facts = ServerFacts("lab", name, location, f"https://{name}:1", f"https://{name}:2")
         self.control: ControlSocket | None = None
 
     def __call__(self, data: bytes, sender: Address) -> None:
@@ -327,7 +327,7 @@ def test_m1_m2_a_board_asks_the_network_and_two_servers_offer(way: str, request:
             assert isinstance(received.message, Offer)
             assert sender == (f"127.77.{received.message.chassis}.1", group[1])
             assert requester.hear(received.message, 0.01)
-        assert {offer.blobs for offer in requester.offers} == {"http://c1s1:2", "http://c2s1:2"}
+        assert {offer.blobs for offer in requester.offers} == {"https://c1s1:2", "https://c2s1:2"}
         assert requester.decided(0.01)
 
     run(body)

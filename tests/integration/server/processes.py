@@ -18,6 +18,7 @@ from boardwright.model.inventory import Board
 from boardwright.model.location import Location
 from boardwright.model.report import BoardReport, GroupReport
 from boardwright.model.software import PIECE_SIZE, BlobRef, FileEntry, Manifest, Target, digest_of, encode_manifest
+from boardwright.trust.identity import Role
 from tests.identities import Identities
 
 PATIENCE = 20.0  # seconds for anything that has to happen; two busy cores are slow
@@ -38,9 +39,11 @@ class ServerProcess:
         self.folder = folder
         self.identities = identities
         self.id = folder.name
-        self.api = f"http://{host}:{api_port}"
-        self.blobs = f"http://{host}:{blob_port}"
+        self.api = f"https://{host}:{api_port}"
+        self.blobs = f"https://{host}:{blob_port}"
         self.host = host
+        self.lines = identities.lines(identities.person(Role.ADMIN))
+        self._http = self.lines.manager()
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -60,7 +63,10 @@ class ServerProcess:
 
     def call(self, method: str, path: str, body: object = None, *, redirect: bool = True) -> urllib3.BaseHTTPResponse:
         data = body if body is None or isinstance(body, bytes) else msgspec.json.encode(body)
-        return urllib3.request(method, self.api + path, body=data, redirect=redirect, retries=False, timeout=10)
+        return self._http.request(method, self.api + path, body=data, redirect=redirect, retries=False, timeout=10)
+
+    def blob(self, sha256: str) -> urllib3.BaseHTTPResponse:
+        return self._http.request("GET", f"{self.blobs}/v1/blobs/{sha256}", retries=False, timeout=5)
 
     def get(self, path: str, kind: type) -> object:
         answer = self.call("GET", path)
@@ -109,8 +115,8 @@ class ServerCluster:
             chassis = "{chassis}"
             slot = "{slot}"
             [server]
-            listen = "{server.api.removeprefix("http://")}"
-            blob_listen = "{server.blobs.removeprefix("http://")}"
+            listen = "{server.api.removeprefix("https://")}"
+            blob_listen = "{server.blobs.removeprefix("https://")}"
             data_dir = "data"
             [state]
             engine = "{engine or f"sqlite:{self.folder}/state.db"}"

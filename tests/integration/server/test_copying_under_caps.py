@@ -10,6 +10,7 @@ from boardwright.transfer.http_source import HttpSource
 from boardwright.transfer.sources import SourceList
 from boardwright.transfer.store import BlobStore
 from tests.integration.transfer.conftest import RunningService
+from tests.tls import LAB
 
 
 def test_a_manifest_that_is_larger_than_a_grant_arrives_whole_from_another_chassis(tmp_path: Path) -> None:
@@ -18,7 +19,7 @@ def test_a_manifest_that_is_larger_than_a_grant_arrives_whole_from_another_chass
     theirs.put(digest_of(manifest), [manifest])
     caps = Caps(inter_chassis=400_000)
     with RunningService(theirs, 4, tmp_path / "locks", caps=caps, is_far=lambda client: True) as peer:
-        sources = SourceList([HttpSource("c1s1", peer.url, "c2s1")])
+        sources = SourceList([HttpSource("c1s1", peer.url, LAB.lines(LAB.server("c2s1")))])
         copy_manifest(digest_of(manifest), sources, ours)
         sources.close()
         assert peer.service.bytes_far == len(manifest)

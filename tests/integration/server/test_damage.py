@@ -1,7 +1,6 @@
 """Damage on one server's disk: real servers find it, say so, and repair it from each other."""
 
 import msgspec
-import urllib3
 
 from boardwright.model.api import AlarmList, ServerList
 from tests.integration.server.processes import ServerCluster, ServerProcess, Software, until
@@ -12,10 +11,6 @@ def flip(server: ServerProcess, sha256: str, at: int) -> None:
     data = bytearray(path.read_bytes())
     data[at] ^= 1
     path.write_bytes(data)
-
-
-def blob(server: ServerProcess, sha256: str) -> urllib3.BaseHTTPResponse:
-    return urllib3.request("GET", f"{server.blobs}/v1/blobs/{sha256}", retries=False, timeout=5)
 
 
 def alarms(server: ServerProcess) -> list[str]:
@@ -43,7 +38,7 @@ def test_a_server_that_is_told_of_wrong_bytes_looks_itself_and_repairs_from_a_pe
     flip(standby, big, 1_500_000)
     assert standby.call("POST", f"/v1/blobs/{big}/verify").status == 202
     until(lambda: counted(standby, "blobs_repaired") == 1, "the blob was repaired")
-    assert blob(standby, big).data == software.contents[0]
+    assert standby.blob(big).data == software.contents[0]
     assert "damaged blob repaired" in (log := (standby.folder / "log").read_text())
     assert f"source={active.id}" in log
     assert "kind=damaged-blob" in log
@@ -61,7 +56,7 @@ def test_what_no_peer_can_send_is_not_offered_and_repaired_by_publishing_it_agai
     flip(server, big, 7)
     server.call("POST", f"/v1/blobs/{big}/verify")
     until(lambda: alarms(server) == ["damaged-blob"], "the alarm sounds")
-    assert blob(server, big).status == 404
+    assert server.blob(big).status == 404
 
     def versions() -> tuple[str, ...]:
         listing = server.get("/v1/servers", ServerList)
@@ -73,7 +68,7 @@ def test_what_no_peer_can_send_is_not_offered_and_repaired_by_publishing_it_agai
     assert software.publish(server).status == 200
     until(lambda: versions() == ("platform 1 *",), "the version is offered again")
     assert alarms(server) == []
-    assert blob(server, big).data == software.contents[0]
+    assert server.blob(big).data == software.contents[0]
 
 
 def test_the_scrubber_finds_damage_that_nobody_complained_of(cluster: ServerCluster) -> None:
@@ -91,4 +86,4 @@ def test_the_scrubber_finds_damage_that_nobody_complained_of(cluster: ServerClus
     flip(standby, software.digest, 5)
     until(lambda: counted(standby, "blobs_repaired") == 2, "the scrubber found and repaired both")
     cluster.everywhere(software)
-    assert blob(standby, software.digest).data == software.encoded
+    assert standby.blob(software.digest).data == software.encoded

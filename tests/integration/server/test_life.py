@@ -1,7 +1,7 @@
 """Starting, stopping, dying and taking over of real server processes."""
 
+import contextlib
 import signal
-import socket
 import subprocess
 import time
 
@@ -62,10 +62,10 @@ def test_a_taken_port_is_refused_with_its_address_and_what_to_do(cluster: Server
     server = cluster.add(1, 1)
     other = cluster.add(1, 2, start=False)
     config = other.folder / "server.toml"
-    config.write_text(config.read_text().replace(other.blobs[7:], server.blobs[7:]))
+    config.write_text(config.read_text().replace(other.blobs[8:], server.blobs[8:]))
     refused = start_again(other)
     assert refused.returncode == 3
-    host, port = server.blobs[7:].split(":")
+    host, port = server.blobs[8:].split(":")
     assert host in refused.stderr
     assert port in refused.stderr
     assert "hint:" in refused.stderr
@@ -145,10 +145,12 @@ def test_what_boards_tell_a_standby_is_seen_at_the_active_and_at_the_one_after_i
 def test_a_sender_that_stalls_does_not_hold_up_the_end(cluster: ServerCluster) -> None:
     server = cluster.add(1, 1)
     cluster.active()
-    host, port = server.api.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port))) as stalled:
-        head = f"PUT /v1/blobs/{'0' * 64} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
-        stalled.sendall(head.encode() + b"x" * 1000)
+    with server.lines.pool(server.api) as pool, contextlib.closing(pool._new_conn()) as stalled:
+        stalled.connect()
+        stalled.putrequest("PUT", f"/v1/blobs/{'0' * 64}")
+        stalled.putheader("Content-Length", "1000000")
+        stalled.endheaders()
+        stalled.send(b"x" * 1000)
         until(lambda: list((server.folder / "data" / "store").glob(".incoming*")), "the upload began")
         begun = time.monotonic()
         assert server.end() == 0

@@ -3,7 +3,6 @@
 import asyncio
 
 import msgspec
-import urllib3
 
 from boardwright.model.api import Deployment, DeploymentRequest
 from boardwright.model.plan import BoardPlan
@@ -13,7 +12,7 @@ from tests.integration.server.processes import ServerCluster, ServerProcess, Sof
 
 
 def blob(server: ServerProcess, sha256: str) -> bytes:
-    answer = urllib3.request("GET", f"{server.blobs}/v1/blobs/{sha256}", timeout=5, retries=False)
+    answer = server.blob(sha256)
     assert answer.status == 200
     return answer.data
 

@@ -14,6 +14,7 @@ from boardwright.transfer.listen import Listener
 from boardwright.transfer.serve import BlobService
 from boardwright.transfer.store import BlobStore
 from tests.integration.transfer.programs import Program, program
+from tests.tls import LAB
 from tests.unit.transfer.blobs import blob_of, some_bytes
 
 
@@ -22,7 +23,7 @@ class RunningService:
 
     def __init__(self, store: BlobStore, admission: int, locks: Path, **options: Any) -> None:
         self.service = BlobService(store, admission, **options)
-        self._listener = Listener(self.service, ("127.0.0.1", 0), "rsgi", locks)
+        self._listener = Listener(self.service, ("127.0.0.1", 0), "rsgi", locks, LAB.keys(locks))
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
 
@@ -70,8 +71,16 @@ def service(served: BlobStore, tmp_path: Path) -> Iterator[RunningService]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def identity(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a server, by which programs of a test know each other."""
+    folder = tmp_path_factory.mktemp("identity")
+    LAB.keys(folder)
+    return folder
+
+
 @pytest.fixture
-def server_process(served: BlobStore) -> Iterator[Callable[[], Program]]:
+def server_process(served: BlobStore, identity: Path) -> Iterator[Callable[[], Program]]:
     """Starts blob services as processes, all on the same store."""
     with contextlib.ExitStack() as stack:
-        yield lambda: stack.enter_context(program("serve", str(served.root)))
+        yield lambda: stack.enter_context(program("serve", str(served.root), str(identity)))

@@ -1,7 +1,8 @@
 """Programs for the tests: a blob service and a fetcher as processes, so that they can be killed and stopped.
 
-``python -m tests.integration.transfer.programs serve STORE`` prints its URL and ends with its standard input;
-``... fetch STORE BLOB-FILE URL`` fetches the blob that BLOB-FILE describes (msgpack), printing the bytes so far.
+``python -m tests.integration.transfer.programs serve STORE FOLDER`` prints its URL and ends with its standard input;
+``... fetch STORE BLOB-FILE URL FOLDER`` fetches the blob that BLOB-FILE describes (msgpack), printing the bytes so far.
+FOLDER has a certificate, its key, and what is trusted.
 """
 
 import asyncio
@@ -17,14 +18,17 @@ import msgspec
 from boardwright.model.software import BlobRef
 from boardwright.transfer.fetch import FetchLimits, fetch
 from boardwright.transfer.http_source import HttpSource
-from boardwright.transfer.listen import Listener
+from boardwright.transfer.listen import KeyFiles, Listener
 from boardwright.transfer.serve import BlobService
 from boardwright.transfer.sources import SourceList
 from boardwright.transfer.store import BlobStore
+from boardwright.trust.credentials import CERTIFICATE, KEY, load_credentials
+from boardwright.trust.lines import lines_of
 
 
-async def serve(root: Path) -> None:
-    listener = Listener(BlobService(BlobStore(root), 64), ("127.0.0.1", 0), "rsgi", root / "locks")
+async def serve(root: Path, folder: Path) -> None:
+    keys = KeyFiles(folder / CERTIFICATE, folder / KEY)
+    listener = Listener(BlobService(BlobStore(root), 64), ("127.0.0.1", 0), "rsgi", root / "locks", keys)
     await listener.start()
     sys.stdout.write(f"{listener.url}\n")
     sys.stdout.flush()
@@ -50,9 +54,10 @@ class Printer:
         pass
 
 
-def run_fetch(root: Path, blob: Path, url: str) -> None:
+def run_fetch(root: Path, blob: Path, url: str, folder: Path) -> None:
+    lines = lines_of(load_credentials(folder / CERTIFICATE, folder / KEY, folder / "trust", "lab"))
     ref = msgspec.msgpack.decode(blob.read_bytes(), type=BlobRef)
-    sources = SourceList([HttpSource("s", url, "board")])
+    sources = SourceList([HttpSource("s", url, lines)])
     fetch([ref], sources, BlobStore(root), limits=FetchLimits(rate=64 << 20), observer=Printer())
 
 
@@ -93,6 +98,6 @@ def program(*arguments: str) -> Iterator[Program]:
 
 if __name__ == "__main__":
     if sys.argv[1] == "serve":
-        asyncio.run(serve(Path(sys.argv[2])))
+        asyncio.run(serve(Path(sys.argv[2]), Path(sys.argv[3])))
     else:
-        run_fetch(Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4])
+        run_fetch(Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4], Path(sys.argv[5]))

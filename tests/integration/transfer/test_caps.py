@@ -15,6 +15,7 @@ from boardwright.transfer.sources import SourceList
 from boardwright.transfer.store import BlobStore
 from tests.integration.transfer.conftest import RunningService
 from tests.integration.transfer.test_service import Client
+from tests.tls import LAB
 from tests.unit.transfer.blobs import blob_of
 
 MB = 1_000_000
@@ -41,7 +42,7 @@ def capped(served: BlobStore, tmp_path: Path) -> Iterator[Callable[[Caps], Runni
 
 
 def download(url: str, board: str, blob: BlobRef, folder: Path) -> FetchResult:
-    sources = SourceList([HttpSource("c1s1", url, board)])
+    sources = SourceList([HttpSource("c1s1", url, LAB.lines(LAB.board(board)))])
     try:
         return fetch([blob], sources, BlobStore(folder / board))
     finally:

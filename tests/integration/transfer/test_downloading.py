@@ -21,8 +21,10 @@ from boardwright.transfer.sources import SourceList
 from boardwright.transfer.store import BlobStore
 from tests.integration.transfer.conftest import RunningService
 from tests.integration.transfer.programs import Program, program
+from tests.tls import LAB, over_tls
 from tests.unit.transfer.blobs import Recorder, blob_of
 
+LINES = LAB.lines()
 QUICK = FetchLimits(give_up=0.0, give_up_busy=0.0)
 
 
@@ -32,7 +34,7 @@ def run(store: BlobStore, blob: BlobRef) -> Iterator[Callable[..., FetchResult]]
     with contextlib.ExitStack() as stack:
 
         def fetching(*urls: str, limits: FetchLimits = QUICK, observer: Recorder | None = None) -> FetchResult:
-            sources = SourceList([HttpSource(str(rank), url, "board") for rank, url in enumerate(urls)])
+            sources = SourceList([HttpSource(str(rank), url, LINES) for rank, url in enumerate(urls)])
             stack.callback(sources.close)
             return fetch([blob], sources, store, limits=limits, observer=observer)
 
@@ -60,7 +62,7 @@ def test_m3_a_board_downloads_from_the_server_it_selected(
     assert result.bytes == {"0": blob.size}
     assert store.path(blob.sha256).read_bytes() == data
     assert service.service.bytes_served == blob.size
-    assert service.service.clients == ("board",)
+    assert service.service.clients == ("c1s9",)
 
 
 def test_connections_are_kept(run: Callable[..., FetchResult], service: RunningService) -> None:
@@ -103,10 +105,11 @@ def test_m3_a_killed_download_goes_on_from_any_other_server_without_a_verified_p
     blob: BlobRef,
     data: bytes,
     tmp_path: Path,
+    identity: Path,
 ) -> None:
     description = tmp_path / "blob"
     description.write_bytes(msgspec.msgpack.encode(blob))
-    with program("fetch", str(store.root), str(description), server_process().line()) as fetcher:
+    with program("fetch", str(store.root), str(description), server_process().line(), str(identity)) as fetcher:
         while int(fetcher.line()) < blob.size // 3:
             pass
         fetcher.send(signal.SIGKILL)
@@ -124,7 +127,7 @@ def test_a_full_server_sends_the_board_to_the_next_and_is_not_worse_for_it(
     run: Callable[..., FetchResult], service: RunningService, server_process: Callable[[], Program], blob: BlobRef
 ) -> None:
     for board in ("a", "b"):
-        HttpSource("x", service.url, board).open_range(blob.sha256, 0, 1, 5.0).close()
+        HttpSource("x", service.url, LAB.lines(LAB.board(board))).open_range(blob.sha256, 0, 1, 5.0).close()
     recorder = Recorder()
     assert run(service.url, server_process().line(), observer=recorder).bytes == {"1": blob.size}
     assert "busy (503)" in recorder.left[0][1]
@@ -132,14 +135,16 @@ def test_a_full_server_sends_the_board_to_the_next_and_is_not_worse_for_it(
 
 def test_every_server_and_its_fault_is_named(run: Callable[..., FetchResult], tmp_path: Path) -> None:
     with RunningService(BlobStore(tmp_path / "empty"), 2, tmp_path / "locks") as empty:
-        dead = f"http://127.0.0.1:{_closed_port()}"
+        dead = f"https://127.0.0.1:{_closed_port()}"
         with pytest.raises(FailedError) as caught:
             run(dead, empty.url)
     assert f"0: {dead} refused the connection" in str(caught.value)
     assert f"1: {empty.url} has no blob" in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["", "nonsense", "ftp://127.0.0.1", "http://[::1", "http://127.0.0.1:99999"])
+@pytest.mark.parametrize(
+    "url", ["", "nonsense", "ftp://127.0.0.1", "http://127.0.0.1", "https://[::1", "https://127.0.0.1:99999"]
+)
 def test_a_source_with_a_bad_url_is_only_a_bad_source(
     run: Callable[..., FetchResult], service: RunningService, blob: BlobRef, url: str
 ) -> None:
@@ -212,10 +217,11 @@ def test_m3_a_server_that_breaks_the_rules_is_left_for_the_next(
     handler = type("Handler", (BadHandler,), {"fault": fault})
     recorder = Recorder()
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as bad:
+        url = over_tls(bad)
         thread = threading.Thread(target=bad.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
-            result = run(f"http://127.0.0.1:{bad.server_port}", service.url, observer=recorder)
+            result = run(url, service.url, observer=recorder)
         finally:
             bad.shutdown()
             thread.join()
@@ -233,9 +239,10 @@ def test_a_server_that_ignores_ranges_is_good_for_small_blobs(
 
     from_start = blob_of(data[:1000])
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Whole) as server:
+        url = over_tls(server)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        sources = SourceList([HttpSource("s", f"http://127.0.0.1:{server.server_port}", "b")])
+        sources = SourceList([HttpSource("s", url, LINES)])
         try:
             result = fetch([from_start], sources, store, limits=QUICK)
         finally:
@@ -271,7 +278,7 @@ def _counting(service: RunningService) -> Iterator[tuple[str, list[object]]]:
 
         thread = threading.Thread(target=accept)
         thread.start()
-        yield f"http://127.0.0.1:{front.getsockname()[1]}", connections
+        yield f"https://127.0.0.1:{front.getsockname()[1]}", connections
         front.shutdown(socket.SHUT_RDWR)
         thread.join()
 

@@ -1,5 +1,6 @@
 """Servers that lie, stall, flood and trickle: the board takes the next, believes nothing and hangs nowhere."""
 
+import contextlib
 import gzip
 import re
 import socket
@@ -17,8 +18,10 @@ from boardwright.transfer.http_source import HttpSource
 from boardwright.transfer.sources import SourceList
 from boardwright.transfer.store import BlobStore
 from tests.integration.transfer.conftest import RunningService
+from tests.tls import LAB, accepted
 from tests.unit.transfer.blobs import Recorder
 
+LINES = LAB.lines()
 QUICK = FetchLimits(stall_timeout=0.3, answer_timeout=0.6, piece_timeout=0.6, give_up=0.0, give_up_busy=0.0)
 BOMB = gzip.compress(bytes(1 << 24))  # made once: on a busy machine it takes longer than a stall
 Behaviour = Callable[[socket.socket, int, int], None]
@@ -30,7 +33,7 @@ class Liar:
     def __init__(self, behaviour: Behaviour) -> None:
         self._behaviour = behaviour
         self._socket = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self.url = f"https://127.0.0.1:{self._socket.getsockname()[1]}"
         self.over = threading.Event()
         self._threads = [threading.Thread(target=self._accept)]
         self._threads[0].start()
@@ -54,8 +57,8 @@ class Liar:
             thread.start()
 
     def _serve(self, line: socket.socket) -> None:
-        with line:
-            line.settimeout(20)
+        line.settimeout(20)
+        with contextlib.suppress(OSError), accepted(line) as line:
             try:
                 request = b""
                 while b"\r\n\r\n" not in request:
@@ -250,7 +253,7 @@ FAULTS: dict[str, tuple[Behaviour, str]] = {
 
 
 def bring(blob: BlobRef, store: BlobStore, observer: Recorder, *urls: str) -> FetchResult:
-    sources = SourceList([HttpSource(str(rank), url, "board") for rank, url in enumerate(urls)])
+    sources = SourceList([HttpSource(str(rank), url, LINES) for rank, url in enumerate(urls)])
     try:
         return fetch([blob], sources, store, limits=QUICK, observer=observer)
     finally:
@@ -301,7 +304,7 @@ def test_a_blob_port_that_cannot_be_reached_though_its_offers_can_costs_a_second
             fillers.append(filler)
         recorder = Recorder()
         begun = time.monotonic()
-        result = bring(blob, store, recorder, f"http://127.0.0.1:{black.getsockname()[1]}", service.url)
+        result = bring(blob, store, recorder, f"https://127.0.0.1:{black.getsockname()[1]}", service.url)
         seconds = time.monotonic() - begun
         for filler in fillers:
             filler.close()

@@ -14,13 +14,16 @@ from boardwright.errors import FailedError, RefusedError
 from boardwright.transfer.listen import Listener
 from boardwright.transfer.serve import BlobService
 from boardwright.transfer.store import BlobStore
+from boardwright.trust.lines import client_context
 from tests.integration.transfer.programs import program
+from tests.tls import LAB
 
 
 @pytest.fixture
 def listener(tmp_path: Path) -> Callable[..., Listener]:
     def make(port: int = 0, host: str = "127.0.0.1", locks: str = "locks") -> Listener:
-        return Listener(BlobService(BlobStore(tmp_path / "store"), 4), (host, port), "rsgi", tmp_path / locks)
+        blobs = BlobService(BlobStore(tmp_path / "store"), 4)
+        return Listener(blobs, (host, port), "rsgi", tmp_path / locks, LAB.keys(tmp_path / "identity"))
 
     return make
 
@@ -31,7 +34,7 @@ def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 async def status(address: tuple[str, int]) -> int:
     def ask() -> int:
-        connection = http.client.HTTPConnection(*address, timeout=5)
+        connection = http.client.HTTPSConnection(*address, timeout=5, context=client_context(LAB.authority))
         try:
             connection.request("GET", "/v1/blobs/" + "0" * 64)
             return connection.getresponse().status
@@ -117,13 +120,15 @@ def test_an_address_that_is_not_ours_is_said(listener: Callable[..., Listener]) 
 
 
 def test_a_lock_left_by_a_killed_program_is_no_obstacle(tmp_path: Path) -> None:
-    with program("serve", str(tmp_path)) as killed:
+    LAB.keys(tmp_path / "identity")
+    with program("serve", str(tmp_path), str(tmp_path / "identity")) as killed:
         port = int(killed.line().rpartition(":")[2])
         killed.send(signal.SIGKILL)
         killed.process.wait(10)
 
     async def test() -> None:
-        again = Listener(BlobService(BlobStore(tmp_path), 4), ("127.0.0.1", port), "rsgi", tmp_path / "locks")
+        blobs, keys = BlobService(BlobStore(tmp_path), 4), LAB.keys(tmp_path / "identity")
+        again = Listener(blobs, ("127.0.0.1", port), "rsgi", tmp_path / "locks", keys)
         await again.start()
         await again.stop()
 
@@ -153,7 +158,7 @@ def test_an_asgi_application_is_served_as_well(tmp_path: Path) -> None:
         await send({"type": "http.response.body", "body": b""})
 
     async def test() -> None:
-        one = Listener(app, ("127.0.0.1", 0), "asgi", tmp_path)
+        one = Listener(app, ("127.0.0.1", 0), "asgi", tmp_path, LAB.keys(tmp_path))
         await one.start()
         assert await status(one.address) == 299
         await one.stop()

@@ -7,14 +7,18 @@ from typing import Self
 import pytest
 
 from boardwright.model.software import RANGE_SIZE, BlobRef
+from boardwright.trust.lines import client_context
 from tests.integration.transfer.conftest import RunningService
+from tests.tls import LAB
 
 Answer = tuple[int, dict[str, str], bytes]
 
 
 class Client:
     def __init__(self, service: RunningService, blob: BlobRef) -> None:
-        self.connection = http.client.HTTPConnection(*service.address, timeout=10)
+        self.connection = http.client.HTTPSConnection(
+            *service.address, timeout=10, context=client_context(LAB.authority)
+        )
         self.path = f"/v1/blobs/{blob.sha256}"
 
     def ask(self, method: str = "GET", path: str | None = None, **headers: str) -> Answer:

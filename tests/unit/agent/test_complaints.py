@@ -9,14 +9,15 @@ from boardwright.model.location import Tier
 from boardwright.model.report import Source
 from boardwright.model.software import Target
 from boardwright.protocol.choose import Candidate
+from tests.unit.transfer.blobs import MemorySource
 
 TARGET = Target("platform", "1", "*", "f" * 64)
-SERVER = Candidate(Source("c1s1", "1", "1", Tier.SAME_CHASSIS), "http://10.0.1.1:6689", "http://10.0.1.1:6688", 0)
-RELAY = Candidate(Source("c1s4", "1", "4", Tier.SAME_CHASSIS), "http://10.0.1.4:6690", "", 0, relay=True)
+SERVER = Candidate(Source("c1s1", "1", "1", Tier.SAME_CHASSIS), "https://10.0.1.1:6689", "https://10.0.1.1:6688", 0)
+RELAY = Candidate(Source("c1s4", "1", "4", Tier.SAME_CHASSIS), "https://10.0.1.4:6690", "", 0, relay=True)
 
 
 def download(heard: list[tuple[str, str]]) -> Download:
-    made = Download("c1s3", TARGET, [SERVER, RELAY])
+    made = Download(lambda source, url: MemorySource(source), TARGET, [SERVER, RELAY])
     made.complain = lambda api, sha256: heard.append((api, sha256))
     return made
 
@@ -57,8 +58,8 @@ class Client:
 def test_a_server_that_does_not_answer_a_complaint_is_no_trouble() -> None:
     client = Client()
     complaints = Complaints("c1s3", client)  # type: ignore[arg-type]
-    complaints.post("http://one", "a" * 64)
-    complaints.post("http://two", "a" * 64)
+    complaints.post("https://one", "a" * 64)
+    complaints.post("https://two", "a" * 64)
     assert client.done.wait(10)
     assert complaints.close(10)
-    assert client.sent == ["http://one", "http://two"]
+    assert client.sent == ["https://one", "https://two"]

@@ -9,13 +9,14 @@ from boardwright.model.location import Tier
 from boardwright.model.report import Source
 from boardwright.model.software import Target
 from boardwright.protocol.choose import Candidate
+from tests.unit.transfer.blobs import MemorySource
 
-LIAR = Candidate(Source("c1s1", "1", "1", Tier.SAME_CHASSIS), "http://10.0.1.1:6689", "http://10.0.1.1:6688", 0)
+LIAR = Candidate(Source("c1s1", "1", "1", Tier.SAME_CHASSIS), "https://10.0.1.1:6689", "https://10.0.1.1:6688", 0)
 
 
 @pytest.fixture
 def download() -> Iterator[Download]:
-    made = Download("c1s3", Target("platform", "1", "*", "a" * 64), [LIAR])
+    made = Download(lambda source, url: MemorySource(source), Target("platform", "1", "*", "a" * 64), [LIAR])
     yield made
     made.sources.close()
 
@@ -24,7 +25,7 @@ def test_who_sent_wrong_bytes_is_known_by_its_api_once_for_each_blob(download: D
     for _ in range(3):
         download.on_wrong("c1s1", "b" * 64)
     download.on_wrong("c1s1", "c" * 64)
-    assert download.wrong == {("http://10.0.1.1:6688", "b" * 64), ("http://10.0.1.1:6688", "c" * 64)}
+    assert download.wrong == {("https://10.0.1.1:6688", "b" * 64), ("https://10.0.1.1:6688", "c" * 64)}
 
 
 def test_what_is_remembered_of_liars_is_bounded(download: Download) -> None:

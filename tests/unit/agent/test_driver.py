@@ -23,6 +23,7 @@ from boardwright.model.report import BoardReport, DeploymentState
 from boardwright.model.software import Target
 from boardwright.protocol.codec import Received, decode
 from boardwright.protocol.messages import Announcement, GroupOffer, Holding, Offer, Request
+from tests.unit.transfer.blobs import MemorySource
 
 BOARD = Board("c1s3", Location("1", "3"), "lc-100g", ("platform", "routing"))
 
@@ -57,8 +58,8 @@ class Server:
             self.location.chassis,
             self.location.slot,
             self.plan.generation,
-            api=f"http://{self.id}",
-            blobs=f"http://{self.id}:2",
+            api=f"https://{self.id}",
+            blobs=f"https://{self.id}:2",
             groups=tuple(groups),
         )
 
@@ -165,6 +166,9 @@ class World:
                 if server.up:
                     self._later(lambda offer=server.answer(request): self.driver.hear(offer, self.now))
 
+    def source(self, source_id: str, url: str) -> MemorySource:
+        return MemorySource(source_id)
+
     def refresh(self, offers: Sequence[Offer], generation: int) -> None:
         found = find_plan(self, BOARD.id, offers, generation)
 
@@ -175,7 +179,7 @@ class World:
         self._later(answered)
 
     def plan(self, api: str, board: str) -> BoardPlan:
-        server = self.servers[api.removeprefix("http://")]
+        server = self.servers[api.removeprefix("https://")]
         if not server.up or not server.api_up:
             raise UnreachableError(f"{api} cannot be reached")
         return server.plan

@@ -17,7 +17,7 @@ NEW = Target("routing", "8.4.4", "*", "b" * 64)
 RECORD = Record(
     generation=7,
     sequence=42,
-    servers={"c1s1": KnownServer("http://10.0.1.1:6688")},
+    servers={"c1s1": KnownServer("https://10.0.1.1:6688")},
     groups={
         "routing": d.Deployment(
             "routing",

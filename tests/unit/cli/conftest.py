@@ -34,6 +34,7 @@ from boardwright.model.report import DeploymentState, Explanation, GroupReport, 
 from boardwright.model.software import Manifest, Target, decode_manifest, digest_of
 from boardwright.net.api_client import ApiClient, Published
 from boardwright.net.servers import Upload
+from boardwright.trust.lines import Lines
 from boardwright.trust.names import version_path
 from tests.identities import Identities
 
@@ -81,7 +82,8 @@ class FakeCluster:
             (BoardStatus("c1s3", "1", "3", "lc", 2, 0.5, {"platform": DOWNLOADING}),),
         )
 
-    def connect(self, bases: Iterable[str], cluster: str = "") -> ApiClient:
+    def connect(self, bases: Iterable[str], lines: Lines | None = None, cluster: str = "") -> ApiClient:
+        del lines
         self.connected_to, self.named = tuple(bases), cluster
         return cast(ApiClient, self)
 
@@ -94,7 +96,7 @@ class FakeCluster:
         pass
 
     def health(self, base: str | None = None) -> Health:
-        return Health("c1s1", "lab", "active", 2, "0.1.0", engine=self.engine, active="http://10.0.1.1:6688")
+        return Health("c1s1", "lab", "active", 2, "0.1.0", engine=self.engine, active="https://10.0.1.1:6688")
 
     def boards(self, board: str | None = None) -> BoardList:
         return self.board_list
@@ -203,7 +205,7 @@ def operator(tmp_path: Path) -> Path:
     folder = tmp_path / "operator"
     folder.mkdir()
     IDENTITIES.write_operator(folder)
-    (folder / "operator.toml").write_text('cluster = "lab"\nservers = ["http://10.0.1.1:6688"]\n')
+    (folder / "operator.toml").write_text('cluster = "lab"\nservers = ["https://10.0.1.1:6688"]\n')
     return folder
 
 

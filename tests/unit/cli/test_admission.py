@@ -30,6 +30,7 @@ from boardwright.net.api_client import ApiClient
 from boardwright.trust.credentials import load_credentials
 from boardwright.trust.identity import Role, identity_of, read_certificate
 from boardwright.trust.joining import read_token, secret_digest
+from boardwright.trust.lines import Lines
 from tests.identities import Identities
 from tests.unit.cli.conftest import Outcome
 from tests.unit.server.joiners import CORE, Gate
@@ -47,7 +48,8 @@ class Wire:
         self.asked: list[Sequence[str]] = []
         self.certificate: bytes | None = None
 
-    def connect(self, bases: Sequence[str], cluster: str = "") -> ApiClient:
+    def connect(self, bases: Sequence[str], lines: Lines, cluster: str = "") -> ApiClient:
+        assert lines is not None
         assert cluster == "core1"
         self.asked.append(tuple(bases))
         return cast(ApiClient, self)
@@ -96,7 +98,7 @@ class Desk:
         self.operator = folder / "operator"
         self.operator.mkdir()
         enroll_operator(self.operator, CORE.issuer)
-        (self.operator / "operator.toml").write_text('cluster = "core1"\nservers = ["http://10.0.1.1:6688"]\n')
+        (self.operator / "operator.toml").write_text('cluster = "core1"\nservers = ["https://10.0.1.1:6688"]\n')
         (self.operator / "trust" / "root.json").write_bytes(ROOT)
         (folder / "state").mkdir()
         self.gate = Gate(folder / "state")

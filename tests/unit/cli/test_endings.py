@@ -19,6 +19,7 @@ from boardwright.errors import (
     UnreachableError,
     UsageError,
 )
+from tests.identities import Identities
 from tests.unit.cli.conftest import Command, FakeCluster
 
 
@@ -119,12 +120,13 @@ class TestTheOperatorsFolder:
     def other(self, tmp_path: Path) -> Path:
         folder = tmp_path / "other" / "operator"
         folder.mkdir(parents=True)
-        (folder / "operator.toml").write_text('cluster = "x"\nservers = ["http://10.9.9.9:1"]\n')
+        Identities("x").write_operator(folder)
+        (folder / "operator.toml").write_text('cluster = "x"\nservers = ["https://10.9.9.9:1"]\n')
         return folder
 
     def test_may_be_named_behind_the_command(self, command: Command, cluster: FakeCluster, other: Path) -> None:
         assert command("boards", "--operator", str(other)).code == 0
-        assert cluster.connected_to == ("http://10.9.9.9:1",)
+        assert cluster.connected_to == ("https://10.9.9.9:1",)
 
     def test_says_which_cluster_the_servers_must_be_of(
         self, command: Command, cluster: FakeCluster, other: Path
@@ -134,11 +136,11 @@ class TestTheOperatorsFolder:
 
     def test_may_be_named_before_the_command(self, command: Command, cluster: FakeCluster, other: Path) -> None:
         assert command("--operator", str(other), "rollout", "list").code == 0
-        assert cluster.connected_to == ("http://10.9.9.9:1",)
+        assert cluster.connected_to == ("https://10.9.9.9:1",)
 
     def test_may_be_the_folder_that_init_was_given(self, command: Command, cluster: FakeCluster, other: Path) -> None:
         assert command("boards", "--operator", str(other.parent)).code == 0
-        assert cluster.connected_to == ("http://10.9.9.9:1",)
+        assert cluster.connected_to == ("https://10.9.9.9:1",)
 
     def test_comes_from_the_environment_or_from_home(self) -> None:
         assert Session.of({"BOARDWRIGHT_OPERATOR": "/etc/op", "HOME": "/root"}).operator == Path("/etc/op")
@@ -195,7 +197,7 @@ def test_a_reader_that_goes_away_ends_the_command_quietly() -> None:
 
 
 def test_errors_of_the_program_itself_are_not_swallowed(operator: Path) -> None:
-    def broken(bases: object, cluster: str) -> object:
+    def broken(bases: object, lines: object, cluster: str) -> object:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

@@ -154,7 +154,7 @@ class TestANewFolder:
         result = init(tmp_path / "out", inventory)
         operator = load_operator(result.operator)
         assert operator.cluster == "core1"
-        assert operator.servers == ("http://10.0.1.1:6688", "http://10.0.2.1:6688")
+        assert operator.servers == ("https://10.0.1.1:6688", "https://10.0.2.1:6688")
         assert stat.S_IMODE(result.operator.stat().st_mode) == 0o700
 
     def test_without_multicast_boards_know_all_servers_and_servers_each_other(

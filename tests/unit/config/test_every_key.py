@@ -32,8 +32,18 @@ INTERFACES = ["1", "[]", '[""]', "{}", "true", '["a", "a"]', '"a-name-that-is-to
 INTERFACES += [str([f"eth{number}" for number in range(70)]), '"a/b"']
 ENGINE = [*NOT_TEXT, "1", '"postgres"', '"sqlite:"', '"sqlite://h/x"', '"etcd://h"']
 PERIOD = ["0", "-1", "0.5", "nan", "inf", '"2d"', '"5 parsec"', "true", "[]", '""', "9" * 400]
-URLS = ["1", "[]", '"ftp://a"', '"10.0.0.1:6688"', '"http://"', '"http://a:99999"', '"http://a/b"', '["http://a b"]']
-URLS += ['"http://u:p@a"', '"http://a?x"', "[1]", '"http://a:0"', *CONTROL]
+URLS = [
+    "1",
+    "[]",
+    '"ftp://a"',
+    '"10.0.0.1:6688"',
+    '"http://a"',
+    '"https://"',
+    '"https://a:99999"',
+    '"https://a/b"',
+    '["https://a b"]',
+]
+URLS += ['"https://u:p@a"', '"https://a?x"', "[1]", '"https://a:0"', *CONTROL]
 
 AGENT = {
     "cluster.name": NAME,
@@ -160,7 +170,7 @@ def document(file: str, changed: dict[str, str]) -> str:
     _, good, _ = FILES[file]
     tables = {table: dict(keys) for table, keys in good.items()}
     if file == "operator.toml":
-        tables[""].setdefault("servers", '["http://a"]')
+        tables[""].setdefault("servers", '["https://a"]')
     for key, value in changed.items():
         table, _, name = key.partition(".")
         tables.setdefault(table, {})[name] = value

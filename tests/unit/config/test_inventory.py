@@ -143,10 +143,10 @@ class TestWhatIsRefused:
 
 class TestTheOperatorsFile:
     def test_it_names_the_cluster_and_its_servers(self, tmp_path: Path) -> None:
-        (tmp_path / "operator.toml").write_text('cluster = "core1"\nservers = ["http://10.0.1.1:6688/"]\n')
-        assert load_operator(tmp_path).servers == ("http://10.0.1.1:6688",)
+        (tmp_path / "operator.toml").write_text('cluster = "core1"\nservers = ["https://10.0.1.1:6688/"]\n')
+        assert load_operator(tmp_path).servers == ("https://10.0.1.1:6688",)
 
-    @pytest.mark.parametrize("servers", ['["10.0.1.1"]', "[]", '["ftp://x"]', '["http://x/y"]', "3"])
+    @pytest.mark.parametrize("servers", ['["10.0.1.1"]', "[]", '["ftp://x"]', '["https://x/y"]', "3"])
     def test_a_server_is_a_url(self, tmp_path: Path, servers: str) -> None:
         (tmp_path / "operator.toml").write_text(f'cluster = "core1"\nservers = {servers}\n')
         with pytest.raises(UsageError, match=r"operator\.toml: servers: "):

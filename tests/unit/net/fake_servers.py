@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from tests.tls import over_tls
+
 Reply = tuple[int, dict[str, str], bytes]
 Handler = Callable[[str, str, bytes], Reply]  # method, path, body
 
@@ -35,7 +37,7 @@ class FakeServer:
                 pass
 
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), Bridge)
-        self.base = f"http://127.0.0.1:{self._http.server_address[1]}"
+        self.base = over_tls(self._http)
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.01})
         self._thread.start()
 

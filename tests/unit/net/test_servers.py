@@ -2,15 +2,18 @@
 
 import io
 import socket
+import threading
 from collections.abc import Iterator
 
 import pytest
 
 from boardwright.errors import FailedError, UnreachableError
 from boardwright.net.servers import PATIENCE, Call, Servers, Upload
+from tests.tls import LAB
 from tests.unit.net.fake_servers import Reply, fake_servers
 
-DEAD = "http://127.0.0.1:1"  # nobody may listen on the port of tcpmux without being root
+DEAD = "https://127.0.0.1:1"  # nobody may listen on the port of tcpmux without being root
+LINES = LAB.lines()
 GET = Call("GET", "/v1/boards")
 
 
@@ -41,7 +44,7 @@ def busy(method: str, path: str, body: bytes) -> Reply:
 
 
 def servers_of(time: Time, *bases: str) -> Servers:
-    return Servers(bases, clock=time.clock, sleep=time.sleep)
+    return Servers(bases, LINES, clock=time.clock, sleep=time.sleep)
 
 
 def test_a_dead_server_is_passed_over_and_not_tried_first_again(time: Time) -> None:
@@ -55,7 +58,7 @@ def test_a_dead_server_is_passed_over_and_not_tried_first_again(time: Time) -> N
 
 
 def test_nobody_answers_is_said_at_once_with_every_reason(time: Time) -> None:
-    other = "http://127.0.0.1:2"
+    other = "https://127.0.0.1:2"
     with pytest.raises(UnreachableError, match="no server of the cluster answered") as caught:
         servers_of(time, DEAD, other).ask(GET)
     assert isinstance(caught.value.__cause__, ExceptionGroup)
@@ -145,22 +148,39 @@ def test_an_upload_streams_its_file_and_starts_anew_at_the_next_server(time: Tim
 def test_a_server_that_hangs_is_left_for_the_next(
     monkeypatch: pytest.MonkeyPatch, time: Time, call: Call, limit: str
 ) -> None:
-    """A frozen process still takes connections: only the missing answer tells."""
     monkeypatch.setattr(f"boardwright.net.servers.{limit}", 0.1)
-    with socket.create_server(("127.0.0.1", 0)) as frozen, fake_servers(fine) as [server]:
-        hanging = f"http://127.0.0.1:{frozen.getsockname()[1]}"
-        servers = Servers([hanging, server.base], clock=time.clock, sleep=time.sleep)
+    released = threading.Event()
+
+    def hanging(method: str, path: str, body: bytes) -> Reply:
+        released.wait(20)
+        return fine(method, path, body)
+
+    with fake_servers(hanging, fine) as [frozen, server]:
+        servers = Servers([frozen.base, server.base], LINES, clock=time.clock, sleep=time.sleep)
         assert servers.ask(call).base == server.base
+        servers.close()
+        released.set()
+
+
+def test_a_server_that_takes_connections_and_no_more_is_left_for_the_next(
+    monkeypatch: pytest.MonkeyPatch, time: Time
+) -> None:
+    """A frozen process: the kernel still accepts for it, and nobody greets."""
+    monkeypatch.setattr("boardwright.net.servers.CONNECT_TIMEOUT", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as frozen, fake_servers(fine) as [server]:
+        hanging = f"https://127.0.0.1:{frozen.getsockname()[1]}"
+        servers = Servers([hanging, server.base], LINES, clock=time.clock, sleep=time.sleep)
+        assert servers.ask(GET).base == server.base
         servers.close()
 
 
 def test_an_active_that_hangs_is_asked_once_in_a_round(monkeypatch: pytest.MonkeyPatch, time: Time) -> None:
-    monkeypatch.setattr("boardwright.net.servers.READ_TIMEOUT", 0.1)
+    monkeypatch.setattr("boardwright.net.servers.CONNECT_TIMEOUT", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as frozen:
-        hanging = f"http://127.0.0.1:{frozen.getsockname()[1]}"
+        hanging = f"https://127.0.0.1:{frozen.getsockname()[1]}"
         asked = iter([(307, {"Location": f"{hanging}/v1/boards"}, b""), (200, {}, b"taken over")])
         with fake_servers(lambda *_: next(asked)) as [standby]:
-            servers = Servers([standby.base, hanging], clock=time.clock, sleep=time.sleep)
+            servers = Servers([standby.base, hanging], LINES, clock=time.clock, sleep=time.sleep)
             assert servers.ask(GET).data == b"taken over"
             servers.close()
         frozen.settimeout(0.0)

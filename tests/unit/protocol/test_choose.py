@@ -30,7 +30,7 @@ def offer(
 ) -> Offer:
     """An offer of one version of `platform`; no group at all with `holding` None."""
     groups = () if holding is None else (GroupOffer("platform", "2" if manifest == V2 else "1", manifest, holding),)
-    urls = (f"http://{server}:6688", f"http://{server}:6689")
+    urls = (f"https://{server}:6688", f"https://{server}:6689")
     return Offer("lab", b"n" * 16, server, chassis, slot, generation, *urls, load, relay, groups)
 
 
@@ -67,7 +67,7 @@ class TestLocation:
     def test_m3_one_server_is_selected_and_the_rest_is_the_failover_list(self) -> None:
         result = choice(offer("a", "2", "1"), offer("b", "1", "1"), offer("c", "3", "1"))
         assert result.ranking[0].source.tier is Tier.SAME_CHASSIS
-        assert result.ranking[0].blobs == "http://b:6689"
+        assert result.ranking[0].blobs == "https://b:6689"
         assert {candidate.source.id for candidate in result.ranking[1:]} == {"a", "c"}
 
 
@@ -81,7 +81,7 @@ class TestVersion:
         stale = offer("stale", "1", "1", generation=1)
         old_plan = GroupOffer("platform", "1", V1)
         wanted = GroupOffer("platform", "2", V2, planned=False)
-        stale = Offer("lab", b"n" * 16, "stale", "1", "1", 1, "http://s:1", "http://s:2", groups=(old_plan, wanted))
+        stale = Offer("lab", b"n" * 16, "stale", "1", "1", 1, "https://s:1", "https://s:2", groups=(old_plan, wanted))
         assert chosen(stale, offer("new", "2", "1", generation=9)) == ["stale", "new"]
 
     def test_the_same_digest_under_another_group_does_not_count(self) -> None:

@@ -72,7 +72,7 @@ def request(*groups: GroupQuery, cluster: str = "lab", board: str = "c1s3") -> R
 
 
 def offer(*groups: GroupOffer) -> Offer:
-    return Offer("lab", NONCE, "c1s1", "1", "1", 7, "http://10.0.1.1:6688", "http://10.0.1.1:6689", groups=groups)
+    return Offer("lab", NONCE, "c1s1", "1", "1", 7, "https://10.0.1.1:6688", "https://10.0.1.1:6689", groups=groups)
 
 
 def envelope(kind: int, body: object, *, major: int = MAJOR, more: tuple[object, ...] = ()) -> bytes:
@@ -227,7 +227,7 @@ class TestDropping:
             {"ge": -1},
             {"ge": 2**60},
             {"l": -1},
-            {"a": "http://" + "x" * 300},
+            {"a": "https://" + "x" * 300},
             {"o": [{"g": "g", "v": "1", "m": b"no digest"}]},
             {"o": [{"g": "g", "v": "1", "m": DIGEST, "h": 9}]},
             {"o": [{"g": "", "v": "1", "m": DIGEST}]},

@@ -23,7 +23,7 @@ WHOLE = [
     encode_request(Request("lab", NONCE, "c1s3", "1", "3", "lc", 7, (GroupQuery("platform", "1.0", DIGEST),))),
     *encode_offers(
         Offer(
-            "lab", NONCE, "c1s1", "1", "1", 7, "http://10.0.1.1:6688", "http://10.0.1.1:6689", 250,
+            "lab", NONCE, "c1s1", "1", "1", 7, "https://10.0.1.1:6688", "https://10.0.1.1:6689", 250,
             groups=(GroupOffer("platform", "1.0", DIGEST, Holding.PART, True, b"\xff"),),
         )
     ),

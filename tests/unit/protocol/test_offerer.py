@@ -10,7 +10,7 @@ from boardwright.protocol.messages import GroupOffer, GroupQuery, Holding, Offer
 from boardwright.protocol.offerer import Catalogued, ServerFacts, answer
 
 V1, V2 = b"1" * 32, b"2" * 32
-FACTS = ServerFacts("lab", "c1s1", Location("1", "1"), "http://10.0.1.1:6688", "http://10.0.1.1:6689")
+FACTS = ServerFacts("lab", "c1s1", Location("1", "1"), "https://10.0.1.1:6688", "https://10.0.1.1:6689")
 NONCE = bytes(range(16))
 
 
@@ -41,7 +41,7 @@ def test_m2_m4_the_offer_says_where_how_loaded_how_new_and_how_to_get_the_files(
     offer = offered(GroupQuery("platform"), of=plan(platform=V1), holdings={V1: held(Holding.ALL)}, load=250)
     assert (offer.server, offer.chassis, offer.slot) == ("c1s1", "1", "1")
     assert (offer.load, offer.generation, offer.nonce) == (250, 7, NONCE)
-    assert (offer.api, offer.blobs) == ("http://10.0.1.1:6688", "http://10.0.1.1:6689")
+    assert (offer.api, offer.blobs) == ("https://10.0.1.1:6688", "https://10.0.1.1:6689")
     assert offer.groups == (GroupOffer("platform", "1", V1, Holding.ALL),)
 
 

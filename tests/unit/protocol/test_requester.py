@@ -56,7 +56,7 @@ def offer(
     generation: int = 1,
     relay: bool = False,
 ) -> Offer:
-    return Offer("lab", nonce, server, chassis, slot, generation, "http://a", "http://b", 0, relay, groups)
+    return Offer("lab", nonce, server, chassis, slot, generation, "https://a", "https://b", 0, relay, groups)
 
 
 def whole(manifest: bytes = V1, group: str = "platform", *, planned: bool = True) -> GroupOffer:

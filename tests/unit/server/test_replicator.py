@@ -24,6 +24,7 @@ from boardwright.state.kv import Change
 from boardwright.state.records import CatalogRecord
 from boardwright.transfer.store import BlobStore
 from tests.integration.server.processes import until
+from tests.tls import LAB
 from tests.unit.server.builders import Version
 
 NOBODY = Choice((), (), "no offer was heard", False)
@@ -48,7 +49,7 @@ class Bench:
     def quota(self, quota: int) -> None:
         """Begin anew with this quota."""
         self.room = Room(self.store, quota, self.collector, self.alarms, lambda _: ())
-        copying = Copying(self.ask, self.room, self.collector, lambda: "c2s1")
+        copying = Copying(self.ask, self.room, self.collector, lambda: "c2s1", LAB.lines(LAB.server("c1s1")))
         self.replicator = Replicator("c1s1", self.mirror, self.holdings, self.store, self.damage, copying)
 
     def ask(self, record: CatalogRecord) -> Choice:
@@ -117,7 +118,7 @@ def test_while_nobody_has_it_nobody_is_told_preparing_and_it_is_asked_again(benc
 
 def test_a_source_that_cannot_be_reached_is_trouble_and_no_end(bench: Bench) -> None:
     bench.know(Version())
-    unreachable = Candidate(SOURCE, "http://127.0.0.1:1", "", 0)
+    unreachable = Candidate(SOURCE, "https://127.0.0.1:1", "", 0)
     bench.answers = [Choice((unreachable,), (), "near", False)]
     bench.run_until(lambda: bench.asked)
     assert bench.holding(Version()) in (Holding.NONE, Holding.PREPARING)

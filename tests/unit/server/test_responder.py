@@ -36,7 +36,7 @@ class Bench:
         self.sightings: list[BoardReport] = []
         self.sent: list[tuple[bytes, Address]] = []
         self.now = 100.0
-        facts = ServerFacts("test", "c1s1", Location("1", "1"), "http://api", "http://blobs")
+        facts = ServerFacts("test", "c1s1", Location("1", "1"), "https://api", "https://blobs")
         self.responder = Responder(
             facts,
             self.mirror,
@@ -70,7 +70,7 @@ def test_m7_a_request_is_answered_with_place_load_generation_and_the_planned_ver
     bench.holdings.mark(VERSION.digest, Holding.ALL)
     (offer,) = bench.hear(encode_request(request(board())))
     assert (offer.server, offer.chassis, offer.slot, offer.load, offer.generation) == ("c1s1", "1", "1", 250, 3)
-    assert (offer.api, offer.blobs, offer.nonce) == ("http://api", "http://blobs", b"n" * 16)
+    assert (offer.api, offer.blobs, offer.nonce) == ("https://api", "https://blobs", b"n" * 16)
     (group,) = offer.groups
     assert (group.version, group.manifest.hex(), group.holding) == ("1", VERSION.digest, Holding.ALL)
 

@@ -25,6 +25,7 @@ from boardwright.server.peers import SILENT_AFTER, Peers
 from boardwright.state.kv import Change, EngineError
 from boardwright.state.lease import DeposedError
 from boardwright.state.records import SERVERS, ServerRecord
+from tests.tls import LAB, over_tls
 from tests.unit.server.builders import board, report
 
 
@@ -44,7 +45,7 @@ class Standing:
         return self.record
 
 
-def server(name: str, api: str = "http://127.0.0.1:1") -> ServerRecord:
+def server(name: str, api: str = "https://127.0.0.1:1") -> ServerRecord:
     return ServerRecord(name, "1", "1", api, "", "0.1.0")
 
 
@@ -70,10 +71,10 @@ class TestGate:
             assert client.get("/v1/thing").text == "done"
 
     def test_a_standby_sends_to_the_same_path_and_query_on_the_active(self) -> None:
-        with self.client(Standing(server("c2s1", "http://10.0.2.1:6688"))) as client:
+        with self.client(Standing(server("c2s1", "https://10.0.2.1:6688"))) as client:
             answer = client.get("/v1/thing?a=1&b=2", follow_redirects=False)
         assert answer.status_code == 307
-        assert answer.headers["location"] == "http://10.0.2.1:6688/v1/thing?a=1&b=2"
+        assert answer.headers["location"] == "https://10.0.2.1:6688/v1/thing?a=1&b=2"
 
     @pytest.mark.parametrize("active", [None, server("c1s1"), server("c2s1", "")])
     def test_without_an_active_elsewhere_it_is_503_and_exit_code_4(self, active: ServerRecord | None) -> None:
@@ -162,7 +163,7 @@ class Active:
                 pass
 
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.record = server("c2s1", f"http://127.0.0.1:{self.http.server_port}")
+        self.record = server("c2s1", over_tls(self.http))
         self._thread = threading.Thread(target=self.http.serve_forever, args=(0.01,))
         self._thread.start()
 
@@ -181,7 +182,7 @@ def active() -> Iterator[Active]:
 
 class TestCourier:
     def courier(self, board_reports: BoardReports, standing: Standing) -> Courier:
-        return Courier("c1s1", board_reports, standing, lambda: status("c1s1"))
+        return Courier("c1s1", board_reports, standing, lambda: status("c1s1"), LAB.lines(LAB.server("c1s1")))
 
     def test_reports_and_the_own_status_go_to_the_active_once(self, active: Active) -> None:
         board_reports = BoardReports(lambda: 100.0)

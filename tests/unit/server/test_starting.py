@@ -16,7 +16,7 @@ from boardwright.state.memory_kv import MemoryKV
 from boardwright.state.records import SERVERS, ServerRecord
 from tests.integration.server.processes import until
 
-RECORD = ServerRecord("c1s1", "1", "1", "http://a", "http://b", "0.1.0")
+RECORD = ServerRecord("c1s1", "1", "1", "https://a", "https://b", "0.1.0")
 
 
 class TestLock:
@@ -84,7 +84,7 @@ class TestRegistration:
         kv = MemoryKV()
         assert register(kv, RECORD)
         assert not register(kv, RECORD)
-        moved = ServerRecord("c1s1", "1", "1", "http://c", "http://b", "0.1.0")
+        moved = ServerRecord("c1s1", "1", "1", "https://c", "https://b", "0.1.0")
         assert register(kv, moved)
 
     def test_a_record_of_another_release_is_replaced(self) -> None:

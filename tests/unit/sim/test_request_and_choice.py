@@ -66,7 +66,7 @@ class TestTheMethod:
         for board in built.boards.values():
             assert len(board.ranking("platform")) == 4
             assert board.requester is not None
-            assert all(offer.blobs.startswith("http://") for offer in board.requester.offers)
+            assert all(offer.blobs.startswith("https://") for offer in board.requester.offers)
 
     def test_m3_m4_m5_each_board_takes_the_nearest_server(self) -> None:
         """M3, M4, M5: its own board's, else one of its own chassis."""

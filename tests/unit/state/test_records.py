@@ -22,7 +22,7 @@ RECORDS = [
     Policy((Assignment("platform", "1"),)),
     Plan(2, 1, (Target("platform", "1", "*", "a" * 64),), {"c1s3": (0,)}),
     Board("c1s3", Location("1", "3"), "lc", ("platform",)),
-    ServerRecord("c1s1", "1", "1", "http://a:1", "http://a:2", "0.1"),
+    ServerRecord("c1s1", "1", "1", "https://a:1", "https://a:2", "0.1"),
     CatalogRecord("platform", "1", "*", "a" * 64, 10, 1.5),
     RolloutRecord("r1", "platform", "1", (), "all-at-once", 2, 1.5),
 ]

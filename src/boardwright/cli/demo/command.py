@@ -18,6 +18,7 @@ from boardwright.cli.demo.report import Report
 from boardwright.cli.demo.story import Story
 from boardwright.cli.demo.table import view
 from boardwright.cli.programs import program
+from boardwright.cli.session import operator_lines
 from boardwright.config import load_operator, parse_rate
 from boardwright.errors import BoardwrightError, FailedError, UsageError
 from boardwright.net.api_client import ApiClient
@@ -77,7 +78,8 @@ def _run(cluster: DemoCluster, path: Path | None, rate: int) -> Report:
     space.check(cluster.directory, _needed(cluster.place, first.manifest.size))
     cluster.prepare()
     operator = load_operator(cluster.operator)
-    with ApiClient.of(operator.servers, operator.cluster) as client, view() as seen:
+    lines = operator_lines(cluster.operator, operator.cluster)
+    with ApiClient.of(operator.servers, lines, operator.cluster) as client, view() as seen:
         told = Story(cluster, client, seen, rate).tell(first, workdir)
     shutil.rmtree(workdir)
     return told

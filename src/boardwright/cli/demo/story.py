@@ -87,7 +87,7 @@ class Story:
     def _all_serve(self) -> bool:
         for server in self._cluster.place.servers:
             try:
-                health = self._client.health(f"http://{server.address}:{self._cluster.place.port + 1}")
+                health = self._client.health(f"https://{server.address}:{self._cluster.place.port + 1}")
             except BoardwrightError:
                 return False
             if health.active is None:

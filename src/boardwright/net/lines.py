@@ -1,0 +1,16 @@
+"""What the clients of this room need of ``trust.lines``: TLS to the servers of the cluster and to nobody else."""
+
+from typing import Any, Protocol
+
+import urllib3
+
+
+class Lines(Protocol):
+    """Raises UntrustedError (a MalformedError) where a request finds another than a server of the cluster."""
+
+    @property
+    def name(self) -> str:
+        """The id of whose lines these are, '' for a stranger."""
+        ...
+
+    def manager(self, seconds: float | None = None, **options: Any) -> urllib3.PoolManager: ...
