@@ -1,7 +1,7 @@
-"""What all tests share: in CI a test that skips itself for lack of root or multicast is a failure.
+"""What all tests share: in CI a test that skips itself for lack of root, multicast or etcd is a failure.
 
-CI has both, so such a skip would silently drop a test. A test that needs one says so in the reason of its skip
-("needs root", "needs multicast").
+CI has them, so such a skip would silently drop a test. A test that needs one says so in the reason of its skip
+("needs root", "needs multicast", "needs etcd").
 
 The run ends with how many points the fault tests visited, summed over the processes that it is spread over.
 """
@@ -18,7 +18,7 @@ import structlog
 pytest.register_assert_rewrite("tests.faults.checks")  # before anybody imports it
 
 _NO_SKIP = os.environ.get("BOARDWRIGHT_NO_SKIP") == "1"
-_NEEDS = re.compile(r"\b(root|multicast)\b", re.IGNORECASE)
+_NEEDS = re.compile(r"\b(root|multicast|etcd)\b", re.IGNORECASE)
 _POINTS = "boardwright_points"  # what a worker process hands over at its end
 _visited: Counter[str] = Counter()
 

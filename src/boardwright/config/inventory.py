@@ -60,7 +60,7 @@ class InventoryBoard(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ClusterInventory(msgspec.Struct, frozen=True, kw_only=True):
-    """`engine` is "sqlite" or "sqlite:/absolute/path"; `multicast` is None where the network has none."""
+    """`engine` as `read_engine` gives it; `multicast` is None where the network has none."""
 
     path: Path
     name: str

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from boardwright.config.cluster import read_board, read_cluster
-from boardwright.config.engine import engine_url, read_engine
+from boardwright.config.engine import engine_url, read_access, read_engine
 from boardwright.config.fragments import read_document
 from boardwright.config.quantities import parse_duration, parse_rate, parse_size
 from boardwright.config.readers import BLOB_PORT, address
@@ -34,6 +34,8 @@ def load_server(path: Path) -> ServerSettings:
     if listen == blob_listen and listen[1] != 0:
         raise server.error("blob_listen", "is the address of the API, too", hint="blobs have a port of their own")
     data_dir = server.path("data_dir", DATA_DIR)
+    state = sections.table("state")
+    engine = read_engine(state)
     settings = ServerSettings(
         cluster=shared,
         id=board.id,
@@ -41,7 +43,8 @@ def load_server(path: Path) -> ServerSettings:
         listen=listen,
         blob_listen=blob_listen,
         data_dir=data_dir,
-        engine=engine_url(read_engine(sections.table("state")), data_dir),
+        engine=engine_url(engine, data_dir),
+        engine_access=read_access(state, engine),
         peers=shared.unicast,
         inventory=cluster.path_or_none("inventory"),
         per_board=limits.get("per_board", parse_rate, 0),

@@ -44,10 +44,21 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     period: float = 300.0
 
 
-class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """`engine` is the engine's URL with the path made absolute; `inventory` a cluster.toml to take in, if any.
+class EngineAccess(msgspec.Struct, frozen=True, kw_only=True):
+    """What an engine on other hosts wants to see: TLS (`ca`; `certificate` and `key` as well), `user` and password."""
 
-    `scrub_period`: seconds in which the whole store is read once to find damage, 0: never.
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    user: str = ""
+    password_file: Path | None = None
+
+
+class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """`engine` is the engine's URL with the path made absolute, `engine_access` what etcd needs to see.
+
+    `inventory`: a cluster.toml to take in, if any. `scrub_period`: seconds in which the whole store is read once to
+    find damage, 0: never.
     """
 
     cluster: ClusterSettings
@@ -57,6 +68,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     blob_listen: Address
     data_dir: Path
     engine: str
+    engine_access: EngineAccess = EngineAccess()
     peers: tuple[Address, ...] = ()
     inventory: Path | None = None
     per_board: int = 0

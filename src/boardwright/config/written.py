@@ -14,6 +14,7 @@ from boardwright.config.agent import ROOT, STATE_DIR
 from boardwright.config.inventory import ClusterInventory, InventoryBoard
 from boardwright.config.readers import write_address
 from boardwright.config.server import ADMISSION, DATA_DIR
+from boardwright.model.endpoints import SCHEME
 
 _RATES = '# rates and sizes: "0" = none; e.g. "20MB/s", "100Mbit/s", "50GB"'
 
@@ -57,7 +58,7 @@ def server_toml(inventory: ClusterInventory, entry: InventoryBoard) -> str:
                     ("scrub", "7d"),
                 ],
             ),
-            *_table("state", [("engine", inventory.engine)]),
+            *_state(inventory),
             _RATES,
             *_table(
                 "limits",
@@ -153,6 +154,17 @@ def _role(entry: InventoryBoard) -> list[tuple[str, object]]:
     keys: list[tuple[str, object]] = [("type", board.type), ("groups", board.groups)]
     keys += [("server", True)] if board.server else []
     return keys + ([("pair", board.pair)] if board.pair is not None else [])
+
+
+def _state(inventory: ClusterInventory) -> list[str]:
+    lines = _table("state", [("engine", inventory.engine)])
+    if not inventory.engine.startswith(SCHEME):
+        return lines
+    return [
+        *lines[:-1],
+        "# TLS to etcd: ca, certificate and key (files); its authentication: user, password_file",
+        "",
+    ]
 
 
 def _host(entry: InventoryBoard) -> str:

@@ -5,7 +5,9 @@ Rules:
 * The planner is pure and decides; nothing here weighs boards against each other.
 * The checker judges every plan anew before it is committed, whoever made it.
 * A plan is committed only onto its parent: its transaction compares the plan and the policy that it was made from, and
-  the records of the versions that it names, so that none of them is retired at the same moment.
+  the records of the versions that it names anew, so that none of them is retired at the same moment. What the parent
+  named was kept from that already, because retiring compares the plan; so the change stays small, however many
+  versions a cluster runs.
 * Versions that were retired cannot be planned.
 """
 
@@ -42,7 +44,8 @@ def transaction(facts: Facts, policy: Policy, proposal: Proposal) -> Transaction
         puts[POLICY] = encoded(policy)
     if proposal.plan is not None:
         puts[PLAN] = encoded(proposal.plan)
-    named = (catalog_key(one.group, one.version, one.variant) for one in (proposal.plan or facts.plan).targets)
+    added = set(proposal.plan.targets).difference(facts.plan.targets) if proposal.plan is not None else set()
+    named = sorted(catalog_key(one.group, one.version, one.variant) for one in added)
     return Transaction(facts.compare(POLICY, PLAN, *(key for key in named if key in facts.revisions)), puts)
 
 

@@ -39,6 +39,7 @@ from boardwright.server.courier import Courier
 from boardwright.server.deployments import Deployments
 from boardwright.server.distance import leaves_chassis
 from boardwright.server.door import Door
+from boardwright.server.engine import open_engine
 from boardwright.server.executor import Executor
 from boardwright.server.flood_watch import EVERY, FloodWatch
 from boardwright.server.held import HeldVersions
@@ -62,7 +63,6 @@ from boardwright.server.slots import Slots
 from boardwright.server.standing import ServerStanding
 from boardwright.server.storage import Loop, Storage
 from boardwright.state.active import ActiveRole
-from boardwright.state.engine import open_kv
 from boardwright.state.follow import Follower
 from boardwright.state.lease import Held
 from boardwright.state.records import CatalogRecord, ServerRecord
@@ -105,7 +105,7 @@ class Server:
             contested=self._claims.contested,
             key_of=self._slots.key_of,
         )
-        self._kv = PatientKV(lambda: open_kv(settings.engine))
+        self._kv = PatientKV(lambda: open_engine(settings))
         self._role = ActiveRole(self._kv, settings.id)
         self._standing = ServerStanding(self._role, self._mirror)
         self._door = Door(

@@ -30,7 +30,17 @@ HOSTS = ["1", '[""]', "{}", "true", '["x"]', '["0.0.0.0"]', '["10.0.0.1:0"]', '[
 GROUP = [*NOT_TEXT, "1", '"10.0.0.1"', '"239.1.1.1:0"', '"239.1.1.1:"', '"239.1.1.1:99999"', '"239.1.1.1:\u0663"']
 INTERFACES = ["1", "[]", '[""]', "{}", "true", '["a", "a"]', '"a-name-that-is-too-long"', '"a b"', *CONTROL]
 INTERFACES += [str([f"eth{number}" for number in range(70)]), '"a/b"']
-ENGINE = [*NOT_TEXT, "1", '"postgres"', '"sqlite:"', '"sqlite://h/x"', '"etcd://h"']
+ENGINE = [*NOT_TEXT, "1", '"postgres"', '"sqlite:"', '"sqlite://h/x"', '"etcd:h"', '"etcd://"', '"etcd://h:0"']
+ENGINE += [
+    '"etcd://h,"',
+    '"etcd://h,h:2379"',
+    '"etcd://h:99999"',
+    '"etcd://u@h"',
+    '"etcd://h/x"',
+    '"etcd://fd00::1:2379"',
+]
+ENGINE += ['"etcd://[fe80::1%eth0]"', '"etcd://h:\u0663"', f'"etcd://{",".join(f"h{number}" for number in range(10))}"']
+FOR_ETCD = [*PATH, '"x"']  # a file alone is not enough, and none is for sqlite
 PERIOD = ["0", "-1", "0.5", "nan", "inf", '"2d"', '"5 parsec"', "true", "[]", '""', "9" * 400]
 URLS = [
     "1",
@@ -89,6 +99,11 @@ SERVER = {
     "server.blob_listen": LISTEN,
     "server.data_dir": PATH,
     "state.engine": ENGINE,
+    "state.ca": FOR_ETCD,
+    "state.certificate": FOR_ETCD,
+    "state.key": FOR_ETCD,
+    "state.user": [*NOT_TEXT, "1", '"x"', f'"{"x" * 129}"'],
+    "state.password_file": FOR_ETCD,
     "limits.per_board": AMOUNT,
     "limits.total": AMOUNT,
     "limits.inter_chassis": AMOUNT,

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from boardwright.config import load_inventory, load_operator
+from boardwright.config import load_inventory, load_operator, load_server
+from boardwright.config.written import server_toml
 from boardwright.errors import UsageError
 from boardwright.model.location import Location
 
@@ -105,8 +106,16 @@ class TestWhatIsRefused:
         two = board("c1s2", "1", "2", address="'10.0.1.2'", server="true")
         assert len(load_inventory(write(tmp_path, HEAD, 'engine = "sqlite:/x.db"', ONE, two)).servers) == 2
 
+    def test_etcd_is_for_any_number_of_servers(self, tmp_path: Path) -> None:
+        two = board("c1s2", "1", "2", address="'10.0.1.2'", server="true")
+        inventory = load_inventory(write(tmp_path, HEAD, 'engine = "etcd://10.0.1.1,10.0.1.2:2379"', ONE, two))
+        assert inventory.engine == "etcd://10.0.1.1:2379,10.0.1.2:2379"
+        for entry in inventory.servers:
+            (tmp_path / "server.toml").write_text(server_toml(inventory, entry))
+            assert load_server(tmp_path / "server.toml").engine == inventory.engine
+
     @pytest.mark.parametrize(
-        ("engine", "sentence"), [("etcd://10.0.1.1:2379", "does not have yet"), ("memory", "forgets everything")]
+        ("engine", "sentence"), [("etcd://10.0.1.1:0", "no HOST:PORT"), ("memory", "forgets everything")]
     )
     def test_engines_that_cannot_carry_a_cluster_are_refused(self, tmp_path: Path, engine: str, sentence: str) -> None:
         assert sentence in str(refused(tmp_path, HEAD, f'engine = "{engine}"', ONE))

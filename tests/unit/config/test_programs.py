@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from boardwright.config import load_agent, load_server
+from boardwright.config.settings import EngineAccess
 from boardwright.errors import UsageError
 from boardwright.model.location import Location
 
@@ -194,11 +195,41 @@ class TestWhatIsRefused:
         with pytest.raises(UsageError, match="whole number from 1"):
             load_server(server)
 
-    def test_etcd_is_refused_in_a_clear_sentence(self, server: Path) -> None:
-        with_drop_in(server, '[state]\nengine = "etcd://10.0.1.1:2379"\n')
-        with pytest.raises(UsageError, match="does not have yet") as caught:
+    def test_etcd_has_endpoints_and_may_have_tls_and_a_user(self, server: Path) -> None:
+        with_drop_in(server, '[state]\nengine = "etcd://10.0.1.1,etcd2.example:2380,[FD00::1]:2379"\n')
+        settings = load_server(server)
+        assert settings.engine == "etcd://10.0.1.1:2379,etcd2.example:2380,[fd00::1]:2379"
+        assert settings.engine_access == EngineAccess()
+        files = "".join(f'{key} = "etcd/{key}"\n' for key in ("ca", "certificate", "key", "password_file"))
+        with_drop_in(server, f'[state]\nengine = "etcd://a"\nuser = "boardwright"\n{files}')
+        folder = server.parent / "server.toml.d" / "etcd"
+        assert load_server(server).engine_access == EngineAccess(
+            ca=folder / "ca",
+            certificate=folder / "certificate",
+            key=folder / "key",
+            user="boardwright",
+            password_file=folder / "password_file",
+        )
+
+    @pytest.mark.parametrize(
+        ("keys", "sentence"),
+        [
+            ('certificate = "x"', "certificate: has no key beside it"),
+            ('key = "x"', "key: has no certificate beside it"),
+            ('certificate = "x"\nkey = "y"', "certificate: is of no use without TLS"),
+            ('user = "x"', "user: has no password_file beside it"),
+            ('password_file = "x"', "password_file: has no user beside it"),
+        ],
+    )
+    def test_what_belongs_together_for_etcd_is_there_together(self, server: Path, keys: str, sentence: str) -> None:
+        with_drop_in(server, f'[state]\nengine = "etcd://10.0.1.1"\n{keys}\n')
+        with pytest.raises(UsageError, match=sentence):
             load_server(server)
-        assert "sqlite:/path/state.db" in (caught.value.hint or "")
+
+    def test_only_etcd_needs_them(self, server: Path) -> None:
+        with_drop_in(server, '[state]\nengine = "sqlite"\nca = "ca.pem"\n')
+        with pytest.raises(UsageError, match="ca: is for etcd, but the engine is 'sqlite'"):
+            load_server(server)
 
     @pytest.mark.parametrize("engine", ["postgres", "sqlite:", "sqlite://host/x", "redis:6379"])
     def test_an_unknown_engine_is_refused(self, server: Path, engine: str) -> None:

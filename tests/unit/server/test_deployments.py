@@ -206,9 +206,9 @@ def test_it_gives_up_after_some_lost_commits_and_at_once_when_deposed(kv: Memory
 
 def test_only_the_newest_rollouts_are_kept(kv: MemoryKV) -> None:
     old = [RolloutRecord(f"r{number}", "platform", "1", (), "all-at-once", 0, 0.0) for number in range(1, 251)]
-    kv.commit(
-        Transaction({f"{ROLLOUTS}{one.id}": 0 for one in old}, {f"{ROLLOUTS}{one.id}": encoded(one) for one in old})
-    )
+    for start in range(0, len(old), 50):
+        part = {f"{ROLLOUTS}{one.id}": encoded(one) for one in old[start : start + 50]}
+        kv.commit(Transaction(dict.fromkeys(part, 0), part))
     assert deployments(kv).deploy(DeploymentRequest("platform", "1")).rollout == "r251"
     kept = read_facts(kv).rollouts
     assert len(kept) == KEPT_ROLLOUTS

@@ -140,7 +140,8 @@ class TestABoardThatRolledBack:
         puts = {
             f"{HELD}b{number}/platform": encoded(HeldRecord(TWO.digest, "2", log="boom")) for number in range(PER_ROUND)
         }
-        bench.kv.commit(Transaction(dict.fromkeys(puts, 0), dict(puts)))
+        for key, value in puts.items():
+            bench.kv.commit(Transaction({key: 0}, {key: value}))
         bench.says(bad())
         bench.round()  # the records of boards that the plan does not name go first
         assert set(bench.records()) == {"c1s3/platform"}
