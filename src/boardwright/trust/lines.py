@@ -102,6 +102,7 @@ class _Line(HTTPSConnection):
             super().connect()
             self.certificate = self.sock.getpeercert(binary_form=True) or b""  # type: ignore[union-attr]  # connected
             self.lines.server(self.certificate)
+            self.is_verified = True  # by that; who joins knows better only by what comes, and urllib3 need not warn him
         except (ssl.SSLCertVerificationError, UntrustedError) as error:
             self.close()
             raise UntrustedError(f"who answers at {self.host} port {self.port} is no server of this cluster") from error
