@@ -4,6 +4,7 @@ Every cluster has loopback addresses of its own, so the ports can be the usual o
 started them. Nothing is synced to disk (``--unsafe-no-fsync``) and elections are quick: what is tested is our side.
 """
 
+import base64
 import os
 import platform
 import random
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -52,7 +54,7 @@ class EtcdMembers:
         self._program = program()
         self._folder = folder
         self._flags = flags
-        self._tls = tls
+        self.tls = tls
         self.hosts = hosts(size)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -99,7 +101,7 @@ class EtcdMembers:
             time.sleep(0.02)
         raise AssertionError("the members elect no leader")
 
-    def call(self, host: str, path: str, message: object, headers: dict[str, str] | None = None) -> dict[str, object]:
+    def call(self, host: str, path: str, message: object, headers: dict[str, str] | None = None) -> dict[str, Any]:
         """A call of the test's own, past our client; {} if it fails."""
         try:
             answer = urllib3.request(
@@ -112,11 +114,23 @@ class EtcdMembers:
     def compact(self, revision: int) -> None:
         assert self.call(self.leader(), "/v3/kv/compaction", {"revision": str(revision), "physical": True})
 
+    def count(self, prefix: str) -> int:
+        """How many keys begin so."""
+        return int(self.call(self.leader(), "/v3/kv/range", _below(prefix)).get("count", 0))
+
+    def remove(self, prefix: str, number: int) -> None:
+        """So many of the keys that begin so, behind everybody's back."""
+        found = self.call(self.leader(), "/v3/kv/range", {**_below(prefix), "limit": str(number)})
+        for one in found["kvs"]:
+            assert self.call(self.leader(), "/v3/kv/deleterange", {"key": one["key"]})
+
     def _is_healthy(self, host: str) -> bool:
-        scheme, options = ("http", {}) if self._tls is None else ("https", {"cert_reqs": "CERT_NONE"})
-        if self._tls is not None:
-            options |= {"cert_file": str(self._tls.certificate), "key_file": str(self._tls.key)}
-        with urllib3.PoolManager(**options) as pool:  # type: ignore[arg-type]
+        scheme, options = "http", dict[str, Any]()
+        if self.tls is not None:
+            scheme = "https"
+            options = {"ca_certs": self.tls.ca, "cert_file": self.tls.certificate, "key_file": self.tls.key}
+            options["assert_hostname"] = False
+        with urllib3.PoolManager(**options) as pool:
             try:
                 answer = pool.request("GET", f"{scheme}://{host}:2379/health", timeout=1.0, retries=False)
             except urllib3.exceptions.HTTPError:
@@ -124,7 +138,7 @@ class EtcdMembers:
         return answer.status == 200
 
     def _start(self, host: str) -> None:
-        scheme = "http" if self._tls is None else "https"
+        scheme = "http" if self.tls is None else "https"
         words = [
             self._program,
             f"--name={host}",
@@ -139,15 +153,20 @@ class EtcdMembers:
             "--log-level=error",
             *self._flags,
         ]
-        if self._tls is not None:
-            words += [f"--trusted-ca-file={self._tls.ca}", "--client-cert-auth"]
-            words += [f"--cert-file={self._tls.certificate}", f"--key-file={self._tls.key}"]
+        if self.tls is not None:
+            words += [f"--trusted-ca-file={self.tls.ca}", "--client-cert-auth"]
+            words += [f"--cert-file={self.tls.certificate}", f"--key-file={self.tls.key}"]
         if setpriv := shutil.which("setpriv"):  # whatever happens to the tests, no member is left
             words = [setpriv, "--pdeathsig", "KILL", *words]
         environment = {**os.environ, "ETCD_UNSUPPORTED_ARCH": {"aarch64": "arm64"}.get(platform.machine(), "")}
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / f"{host}.log").open("ab") as log:
             self._running[host] = subprocess.Popen(words, stdout=log, stderr=log, env=environment)
+
+
+def _below(prefix: str) -> dict[str, object]:
+    first, end = prefix.encode(), prefix.encode()[:-1] + bytes([ord(prefix[-1]) + 1])
+    return {"key": base64.b64encode(first).decode(), "range_end": base64.b64encode(end).decode()}
 
 
 @contextmanager

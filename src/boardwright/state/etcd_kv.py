@@ -61,6 +61,7 @@ class EtcdKV:
     """KV of `cluster` in the etcd cluster that listens at `endpoints`; raises UsageError for files of `access`."""
 
     def __init__(self, endpoints: tuple[Endpoint, ...], cluster: str, access: EtcdAccess | None = None) -> None:
+        self.cluster = cluster
         self._client = EtcdClient(endpoints, access or EtcdAccess())
         space = f"boardwright/{cluster}/"
         self._space = f"{space}state/"
@@ -68,6 +69,16 @@ class EtcdKV:
         self._watcher = Watcher(self._client, self._revision)
         self._large: set[str] = set()  # keys seen in pieces; a handful, as only plans and signed lists grow so much
         self._closed = False
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """Best first: the next call begins with the first."""
+        return self._client.order()
+
+    @property
+    def streams(self) -> int:
+        """Of changes: open connections to etcd, in use or kept for the next watch."""
+        return self._watcher.streams
 
     def get(self, key: str) -> Entry | None:
         return self._again(lambda: self._get(key))
@@ -81,14 +92,19 @@ class EtcdKV:
         compares = {self._key(key): revision for key, revision in transaction.compares.items()}
         puts = dict(transaction.puts)
         stored: dict[str, str] = {}
-        for key in in_pieces(puts):
+        split = in_pieces(puts)
+        operations = len(puts) + 2 * len(split) + len(self._large.intersection(puts).difference(split))
+        if max(len(compares) + len(split), operations) > MAX_ETCD_OPERATIONS:
+            raise UsageError(
+                f"a change of {len(puts)} puts, {len(split)} of them large, is more than the {MAX_ETCD_OPERATIONS} "
+                "operations that etcd takes",
+                hint="commit it in parts",
+            )
+        for key in split:
             pointer, pieces = self._pieces.store(key, puts[key] or b"")
             puts[key], stored[key] = write_pointer(pointer), pointer.name
             compares |= pieces
-        operations = self._operations(puts, stored)
-        if max(len(compares), len(operations)) > MAX_ETCD_OPERATIONS:
-            raise UsageError(f"a change of {len(operations)} operations is more than etcd takes, {MAX_ETCD_OPERATIONS}")
-        reply = self._client.write(TXN, txn_of(compares, operations), TxnReply)
+        reply = self._client.write(TXN, txn_of(compares, self._operations(puts, stored)), TxnReply)
         if not reply.succeeded:
             for key, name in stored.items():
                 self._pieces.remove(key, name)

@@ -146,6 +146,11 @@ class Watcher:
         self._turn = 0
         self._closed = False
 
+    @property
+    def streams(self) -> int:
+        """How many are open, in use or kept."""
+        return len(self._open)
+
     def watch(self, key: bytes, end: bytes, after: int, timeout: float) -> tuple[Event, ...]:
         """The events after revision `after` in [key, end), () if none came in time. CompactedError, EngineError."""
         deadline = time.monotonic() + timeout
