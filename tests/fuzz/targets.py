@@ -14,11 +14,13 @@ from boardwright.config import load_agent, load_inventory, load_operator, load_s
 from boardwright.errors import MalformedError, UsageError
 from boardwright.model.admission import ClusterAuthority, JoinAnswer, Joining
 from boardwright.model.api import DeploymentRequest
+from boardwright.model.location import Location
 from boardwright.model.plan import BoardPlan
 from boardwright.model.report import BoardReport
 from boardwright.model.software import check_manifest, decode_manifest, encode_manifest
 from boardwright.protocol.codec import Received, decode, encode_announcement, encode_offers, encode_request
 from boardwright.protocol.messages import MAX_DATAGRAM, Announcement, Offer
+from boardwright.sim.seal import SimSeal
 from boardwright.transfer.options import SoftwareOptions, read_options
 from boardwright.transfer.pack import pack
 from boardwright.trust.errors import UntrustedError
@@ -27,6 +29,8 @@ from boardwright.trust.joining import check_proof, read_public_key, read_token
 from boardwright.trust.revocation import read_revocations
 from boardwright.trust.sessions import Sessions
 from tests.identities import Identities
+
+SEAL = SimSeal("c1s1", Location("1", "1"))
 
 
 def manifest(data: bytes) -> None:
@@ -45,9 +49,9 @@ def codec(data: bytes) -> None:
         if isinstance(received, Received):
             message = received.message
             if isinstance(message, Announcement):
-                again = encode_announcement(message)
+                again = encode_announcement(message, SEAL)
             elif isinstance(message, Offer):
-                again = encode_offers(message, 2 * MAX_DATAGRAM)[0]
+                again = encode_offers(message, SEAL, 2 * MAX_DATAGRAM)[0]
             else:
                 again = encode_request(msgspec.structs.replace(message, groups=message.groups[:1]))
             assert isinstance(decode(again, "core1"), Received)

@@ -31,13 +31,14 @@ from boardwright.model.api import ReportsTaken
 from boardwright.model.report import DeploymentState
 from boardwright.net.agent_client import AgentClient
 from boardwright.net.multicast import Address, ControlSocket
-from boardwright.protocol.codec import Received, decode
-from boardwright.protocol.messages import Announcement, Offer
+from boardwright.protocol.codec import Dropped, decode
+from boardwright.protocol.messages import Offer
 from boardwright.transfer.fetch import FetchLimits
 from boardwright.transfer.http_source import HttpSource
 from boardwright.transfer.sources import FetchSource
 from boardwright.trust.credentials import Credentials
 from boardwright.trust.lines import lines_of
+from boardwright.trust.witness import Witness
 
 ONCE_PATIENCE = 10.0  # seconds in which --once wants an offer and a plan (design section 12)
 LET_GO = 0.7  # seconds that each kind of thread gets to end; after that the process ends without it
@@ -61,6 +62,7 @@ class Station:
         self.heard_offer = False
         self._lines = lines_of(credentials)
         self._client = AgentClient(self._lines)
+        self._witness = Witness(credentials.authority, time.monotonic())
         self._plans = SignedPlans(self._client, settings.state_dir, read_first_root(settings.cluster.trust))
         self._deployer = Deployer(
             settings.board,
@@ -88,7 +90,7 @@ class Station:
             now=time.monotonic(),
             conflict=location_conflict(settings.board.location, credentials.identity.location),
         )
-        self._reporter = BoardReporter(self.driver, rng, int(time.time() * 1000))
+        self._reporter = BoardReporter(self.driver, rng, int(time.time() * 1000), self._witness.ignored)
 
     async def open(self) -> None:
         """Join the control network."""
@@ -177,16 +179,18 @@ class Station:
             pass  # the loop is closed: the process is ending and the ledger knows enough
 
     def _on_datagram(self, data: bytes, sender: Address) -> None:
-        del sender  # answers go to the group; offers name their own URLs
-        received = decode(data, self.settings.cluster.name)
-        if not isinstance(received, Received) or self._ended:
+        if self._ended:
             return
-        message = received.message
-        if isinstance(message, Offer | Announcement):
+        received, now = decode(data, self.settings.cluster.name), time.monotonic()
+        if isinstance(received, Dropped):
+            self._witness.ignored[received.value] += 1
+            return
+        message = self._witness.hear(received, sender[0], now, self.driver.asking.nonces)
+        if message is not None:
             if isinstance(message, Offer) and not self.heard_offer:
                 self.heard_offer = True
                 self._reporter.hurry()
-            if self.driver.hear(message, time.monotonic()):
+            if self.driver.hear(message, now):
                 self._changed.set()
 
     def _apis(self) -> Sequence[str]:

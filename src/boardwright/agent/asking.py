@@ -57,6 +57,11 @@ class Asking:
         self._due = now + ask_after_start(timing, rng)
 
     @property
+    def nonces(self) -> frozenset[bytes]:
+        """Those of the last round: offers that echo none of them answer somebody else, or nobody."""
+        return frozenset() if self.requester is None else self.requester.nonces
+
+    @property
     def asking(self) -> bool:
         """Whether a round is under way that was not taken yet."""
         return not self._settled

@@ -13,7 +13,8 @@ Rules:
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import msgspec
 
@@ -38,14 +39,20 @@ _log = log.get("agent.reporter")
 
 
 class BoardReporter:
-    """Makes the reports of one board; `epoch_ms` is the wall clock at the start in milliseconds."""
+    """Makes the reports of one board; `epoch_ms` is the wall clock at the start in milliseconds.
 
-    def __init__(self, driver: BoardDriver, rng: Randomness, epoch_ms: int) -> None:
+    `ignored` are the datagrams that the board does not believe, by reason; they are told with its choices.
+    """
+
+    def __init__(
+        self, driver: BoardDriver, rng: Randomness, epoch_ms: int, ignored: Mapping[str, int] = MappingProxyType({})
+    ) -> None:
         self._driver = driver
         self._rng = rng
         self._sequence = max(driver.sequence, epoch_ms)
         self._reserved = self._sequence
         self._shown: tuple[object, ...] | None = None
+        self._ignored = ignored
         self._explained: tuple[Explanation, ...] = ()
         self._idle_reports = 0
         self._due = 0.0
@@ -84,7 +91,7 @@ class BoardReporter:
         if current == self._explained and self._idle_reports % EXPLAIN_EVERY != EXPLAIN_EVERY - 1:
             return ()
         self._explained = current
-        return current
+        return tuple(msgspec.structs.replace(one, ignored=dict(self._ignored)) for one in current)
 
     def _next_sequence(self) -> int:
         self._sequence += 1

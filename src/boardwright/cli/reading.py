@@ -193,6 +193,9 @@ def show_explanation(board: str, explanation: Explanation) -> None:
         ),
         "no offer was heard",
     )
+    if explanation.ignored:
+        counts = ", ".join(f"{count} {reason}" for reason, count in sorted(explanation.ignored.items()))
+        output.say(f"not believed since the agent started: {counts}")
 
 
 def status(context: typer.Context, operator: OperatorOption = None, form: FormatOption = Format.TABLE) -> None:

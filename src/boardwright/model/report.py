@@ -73,13 +73,17 @@ class HeardOffer(msgspec.Struct, frozen=True):
 
 
 class Explanation(msgspec.Struct, frozen=True):
-    """Why a board chose this server for a group: every offer heard, and the reason in one sentence."""
+    """Why a board chose this server for a group: every offer heard, and the reason in one sentence.
+
+    `ignored` are datagrams that the board did not believe since it started, by reason.
+    """
 
     group: str
     manifest: str
     offers: tuple[HeardOffer, ...]
     reason: str
     milliseconds: float
+    ignored: dict[str, int] = {}
 
 
 class BoardReport(msgspec.Struct, frozen=True):

@@ -5,6 +5,8 @@ Rules:
 * A datagram is one msgpack array ``[major, kind, body, certificate, signature]``; the body is the message as a
   msgpack map in bytes of its own, so that a signature covers exactly what was sent. More elements and more
   fields than known are ignored; another major version is not looked into.
+* Offers and announcements are signed (``sealing``); who believes them looks at certificate and signature
+  (``trust.witness``), which gives them their sender's id and place. What a body says of these is dropped here.
 * A request is padded to exactly ``MAX_DATAGRAM`` bytes and a shorter one is dropped: a sender whose address was
   forged pays as much as the answers cost (the rule of QUIC's Initial, RFC 9000 section 14.1). All answers
   of one server to one request fit into that budget together.
@@ -14,7 +16,7 @@ Rules:
 """
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -31,6 +33,7 @@ from boardwright.protocol.messages import (
     Offer,
     Request,
 )
+from boardwright.protocol.sealing import MAX_SIGNATURE, Seal, statement
 
 GROUPS_PER_REQUEST = 4  # the answer to four groups fits beside a P-256 certificate and signature (design section 3)
 NONCE_BYTES = 16
@@ -51,11 +54,12 @@ class Dropped(enum.Enum):
 
 
 class Received(msgspec.Struct, frozen=True):
-    """A decoded datagram; certificate and signature are as they came, not verified."""
+    """A decoded datagram; certificate and signature (over `body`) are as they came, not verified."""
 
     message: Request | Offer | Announcement
     certificate: bytes = b""
     signature: bytes = b""
+    body: bytes = b""
 
 
 class _Envelope(msgspec.Struct, array_like=True, frozen=True):
@@ -72,12 +76,15 @@ class _Head(msgspec.Struct, array_like=True, frozen=True):
     major: int
 
 
+_LONGEST = bytes(MAX_SIGNATURE)
 _encoder = msgspec.msgpack.Encoder()
 _envelope_decoder = msgspec.msgpack.Decoder(_Envelope)
 _head_decoder = msgspec.msgpack.Decoder(_Head)
-_request_decoder = msgspec.msgpack.Decoder(Request)
-_offer_decoder = msgspec.msgpack.Decoder(Offer)
-_announcement_decoder = msgspec.msgpack.Decoder(Announcement)
+_decoders: dict[int, Callable[[bytes], Request | Offer | Announcement]] = {
+    Kind.REQUEST: msgspec.msgpack.Decoder(Request).decode,
+    Kind.OFFER: msgspec.msgpack.Decoder(Offer).decode,
+    Kind.ANNOUNCEMENT: msgspec.msgpack.Decoder(Announcement).decode,
+}
 _BROKEN = (msgspec.MsgspecError, ValueError, RecursionError)  # what msgspec raises on bytes of strangers
 
 
@@ -118,16 +125,17 @@ def split_request(request: Request) -> list[Request]:
     return parts
 
 
-def encode_offers(offer: Offer, budget: int = MAX_DATAGRAM) -> list[bytes]:
-    """The offer as datagrams that stand alone, together at most `budget` bytes; groups that do not fit are left out.
+def encode_offers(offer: Offer, seal: Seal, budget: int = MAX_DATAGRAM) -> list[bytes]:
+    """The offer as signed datagrams that stand alone, together at most `budget` bytes; other groups are left out.
 
     Groups are taken in their order. At least one datagram (it says the generation) unless not even that fits.
     """
+    offer = msgspec.structs.replace(offer, server="", chassis="", slot="")
     datagrams: list[bytes] = []
     left = budget
     waiting = list(offer.groups)
     while True:
-        datagram, taken = _fill(offer, waiting, min(left, MAX_DATAGRAM))
+        datagram, taken = _fill(offer, seal, waiting, min(left, MAX_DATAGRAM))
         if datagram is None or (datagrams and not taken):
             return datagrams
         datagrams.append(datagram)
@@ -137,9 +145,10 @@ def encode_offers(offer: Offer, budget: int = MAX_DATAGRAM) -> list[bytes]:
             return datagrams
 
 
-def encode_announcement(announcement: Announcement) -> bytes:
-    """The announcement as one datagram."""
-    return _seal(Kind.ANNOUNCEMENT, _encoder.encode(announcement))
+def encode_announcement(announcement: Announcement, seal: Seal) -> bytes:
+    """The announcement as one signed datagram."""
+    body = _encoder.encode(msgspec.structs.replace(announcement, server=""))
+    return _sealed(Kind.ANNOUNCEMENT, body, seal)
 
 
 def decode(data: bytes, cluster: str) -> Received | Dropped:
@@ -152,27 +161,31 @@ def decode(data: bytes, cluster: str) -> Received | Dropped:
         return _foreign_major(data)
     if envelope.major != MAJOR:
         return Dropped.UNKNOWN_MAJOR
-    message: Request | Offer | Announcement
+    decoder = _decoders.get(envelope.kind)
+    if decoder is None:
+        return Dropped.UNKNOWN_KIND
     try:
-        if envelope.kind == Kind.REQUEST:
-            message = _request_decoder.decode(envelope.body)
-        elif envelope.kind == Kind.OFFER:
-            message = _offer_decoder.decode(envelope.body)
-        elif envelope.kind == Kind.ANNOUNCEMENT:
-            message = _announcement_decoder.decode(envelope.body)
-        else:
-            return Dropped.UNKNOWN_KIND
+        message = decoder(envelope.body)
     except _BROKEN:
         return Dropped.MALFORMED
     if message.cluster != cluster:
         return Dropped.FOREIGN_CLUSTER
     if not _bounded(message):
         return Dropped.MALFORMED
+    if isinstance(message, Request) and len(data) < MAX_DATAGRAM:
+        return Dropped.UNPADDED
     if isinstance(message, Request):
-        if len(data) < MAX_DATAGRAM:
-            return Dropped.UNPADDED
-        message = msgspec.structs.replace(message, padding=b"")
-    return Received(message, envelope.certificate, envelope.signature)
+        return Received(_bare(message), envelope.certificate, envelope.signature)
+    return Received(_bare(message), envelope.certificate, envelope.signature, envelope.body)
+
+
+def _bare(message: Request | Offer | Announcement) -> Request | Offer | Announcement:
+    """Without padding, and without what only a certificate may say."""
+    if isinstance(message, Request):
+        return msgspec.structs.replace(message, padding=b"")
+    if isinstance(message, Offer):
+        return msgspec.structs.replace(message, server="", chassis="", slot="")
+    return msgspec.structs.replace(message, server="")
 
 
 def _padded(request: Request, count: int) -> bytes:
@@ -187,8 +200,12 @@ def _padded_size(request: Request) -> int:
     return _ENVELOPE_BYTES + len(_padded(request, 0))
 
 
-def _seal(kind: Kind, body: bytes) -> bytes:
-    return _encoder.encode(_Envelope(MAJOR, kind, body))
+def _seal(kind: Kind, body: bytes, certificate: bytes = b"", signature: bytes = b"") -> bytes:
+    return _encoder.encode(_Envelope(MAJOR, kind, body, certificate, signature))
+
+
+def _sealed(kind: Kind, body: bytes, seal: Seal) -> bytes:
+    return _seal(kind, body, seal.certificate, seal.sign(statement(kind, body)))
 
 
 _ENVELOPE_BYTES = len(_seal(Kind.REQUEST, bytes(MAX_DATAGRAM))) - MAX_DATAGRAM
@@ -200,13 +217,12 @@ def _fits(request: Request) -> bool:
     return _padded_size(msgspec.structs.replace(request, padding=b"")) <= MAX_DATAGRAM
 
 
-def _fill(offer: Offer, groups: list[GroupOffer], room: int) -> tuple[bytes | None, int]:
+def _fill(offer: Offer, seal: Seal, groups: list[GroupOffer], room: int) -> tuple[bytes | None, int]:
     """One datagram of at most `room` bytes with the first groups that fit, and how many those are."""
     for count in range(len(groups), -1, -1):
         body = _encoder.encode(msgspec.structs.replace(offer, groups=tuple(groups[:count])))
-        datagram = _seal(Kind.OFFER, body)
-        if len(datagram) <= room:
-            return datagram, count
+        if len(_seal(Kind.OFFER, body, seal.certificate, _LONGEST)) <= room:
+            return _sealed(Kind.OFFER, body, seal), count
     return None, 0
 
 
@@ -225,18 +241,17 @@ def _bounded(message: Request | Offer | Announcement) -> bool:
 def _checks(message: Request | Offer | Announcement) -> Iterator[bool]:
     yield 0 <= message.generation <= MAX_NUMBER
     if isinstance(message, Announcement):
-        yield _named(message.server)
         return
     yield len(message.nonce) == NONCE_BYTES
-    yield _named(message.chassis) and _named(message.slot)
     yield len(message.groups) <= MAX_GROUPS
     if isinstance(message, Request):
+        yield _named(message.chassis) and _named(message.slot)
         yield _named(message.board) and len(message.board_type) <= MAX_NAME
         for query in message.groups:
             yield _named(query.group) and len(query.running or "") <= MAX_NAME
             yield query.want is None or len(query.want) == DIGEST_BYTES
         return
-    yield _named(message.server) and 0 <= message.load <= MAX_NUMBER
+    yield 0 <= message.load <= MAX_NUMBER
     yield len(message.api) <= MAX_URL and len(message.blobs) <= MAX_URL
     for group in message.groups:
         yield _named(group.group) and _named(group.version) and len(group.manifest) == DIGEST_BYTES

@@ -124,15 +124,16 @@ class Offer(
     """An offer (M2, M4): where I sit, how loaded I am, which version you should run, how to get it from me.
 
     `load` is the used share of the admission bound in thousandths; 1000 and more means full. `api` and `blobs`
-    are base URLs without a slash at the end. Chassis and slot hold until certificates carry the location.
+    are base URLs without a slash at the end. `server`, `chassis` and `slot` do not travel: the receiver has them from
+    the sender's certificate.
     """
 
     cluster: str
     nonce: bytes
-    server: str
-    chassis: str
-    slot: str
-    generation: int
+    server: str = ""
+    chassis: str = ""
+    slot: str = ""
+    generation: int = 0
     api: str = ""
     blobs: str = ""
     load: int = 0
@@ -140,9 +141,11 @@ class Offer(
     groups: tuple[GroupOffer, ...] = ()
 
 
-class Announcement(msgspec.Struct, frozen=True, rename={"cluster": "c", "server": "s", "generation": "ge"}):
-    """A new plan generation is there: ask at once (with jitter)."""
+class Announcement(
+    msgspec.Struct, frozen=True, omit_defaults=True, rename={"cluster": "c", "server": "s", "generation": "ge"}
+):
+    """A new plan generation is there: ask at once (with jitter). `server` does not travel, as in offers."""
 
     cluster: str
-    server: str
-    generation: int
+    server: str = ""
+    generation: int = 0

@@ -12,6 +12,7 @@ from typing import Protocol
 from boardwright.net.multicast import Address
 from boardwright.protocol.codec import encode_announcement
 from boardwright.protocol.messages import Announcement
+from boardwright.protocol.sealing import Seal
 
 SPREAD = 0.1  # seconds within which the servers of a cluster announce, so that they do not all send at one moment
 MAX_ADDRESSES = 20_000  # as many boards as reports are kept of
@@ -27,9 +28,9 @@ class Network(Protocol):
 class Announcer:
     """Lives in one event loop; `multicast` says whether the group reaches the boards."""
 
-    def __init__(self, cluster: str, server: str, network: Network, *, multicast: bool) -> None:
+    def __init__(self, cluster: str, seal: Seal, network: Network, *, multicast: bool) -> None:
         self._cluster = cluster
-        self._server = server
+        self._seal = seal
         self._network = network
         self._multicast = multicast
         self._addresses: OrderedDict[str, Address] = OrderedDict()
@@ -55,7 +56,7 @@ class Announcer:
 
     async def _send(self, generation: int) -> None:
         await asyncio.sleep(random.random() * SPREAD)
-        data = encode_announcement(Announcement(self._cluster, self._server, generation))
+        data = encode_announcement(Announcement(self._cluster, generation=generation), self._seal)
         self._network.send_group(data)
         for sent, address in enumerate(list(self._addresses.values())):
             if sent % BURST == BURST - 1:

@@ -36,6 +36,11 @@ class Asking:
         self._heard = asyncio.Event()
         self._turn = asyncio.Lock()
 
+    @property
+    def nonces(self) -> frozenset[bytes]:
+        """Of the open question, if there is one."""
+        return frozenset() if self._requester is None else self._requester.nonces
+
     def hear(self, offer: Offer) -> None:
         """Take an offer in, if a question is open."""
         if self._requester is not None and self._requester.hear(offer, asyncio.get_running_loop().time()):

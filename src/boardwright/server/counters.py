@@ -34,7 +34,7 @@ def counted(parts: ApiParts) -> list[Counted]:
         Counted("blob_waits", "Ranges that waited for a cap", lambda: blobs.waited, grows=True),
         Counted("blob_waiting", "Ranges that wait for a cap now", lambda: blobs.waiting),
         Counted("datagrams", "Datagrams taken", lambda: dict(responder.received), label="kind", grows=True),
-        Counted("datagrams_dropped", "Datagrams dropped", lambda: dict(responder.dropped), label="reason", grows=True),
+        Counted("datagrams_dropped", "Datagrams dropped", lambda: dict(responder.ignored), label="reason", grows=True),
         Counted(
             "datagrams_overflowed",
             "Datagrams that the kernel had no room for",

@@ -6,13 +6,14 @@ Rules:
 * A request is answered from memory alone, by the sender's address, with at most as many bytes as it had. A thousand
   requests at one moment are answered in a second or two, so nothing here may wait or touch the disk.
 * Nobody is answered more often than the budget of its address allows (``Budget``): who shouts drowns nobody.
-* Offers go to whoever asked (this server, when it copies versions); announcements are for boards: a server follows
-  the state itself.
+* What is sent is signed. Offers go to whoever asked (this server, when it copies versions) if they are believed
+  (``trust.witness``); announcements are for boards: a server follows the state itself.
 * The same datagram is often repeated (back-off): repetitions are answered, too, an answer may have been lost.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Container
+from typing import Protocol
 
 from boardwright.model.report import BoardReport
 from boardwright.net.multicast import Address
@@ -20,19 +21,32 @@ from boardwright.protocol.budget import Budget
 from boardwright.protocol.codec import Dropped, decode, encode_offers
 from boardwright.protocol.messages import Offer, Request
 from boardwright.protocol.offerer import ServerFacts, answer
+from boardwright.protocol.sealing import Seal
 from boardwright.server.holdings import Holdings
 from boardwright.server.mirror import Mirror
 from boardwright.server.sightings import sighting
+from boardwright.trust.witness import Witness
 
 OVER_BUDGET = "over-budget"  # counted beside the reasons of the codec
+
+
+class Asking(Protocol):
+    """This server's own questions."""
+
+    @property
+    def nonces(self) -> Container[bytes]: ...
+
+    def hear(self, offer: Offer) -> None: ...
 
 
 class Responder:
     """Answers for one server; ``hear`` runs in the loop that owns the control socket."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what an answer is made of, each part handed in
         self,
         facts: ServerFacts,
+        seal: Seal,
+        witness: Witness,
         mirror: Mirror,
         holdings: Holdings,
         load: Callable[[], int],
@@ -41,13 +55,15 @@ class Responder:
     ) -> None:
         self.facts = facts  # the API's URL joins when its port is known
         self.facts_for: Callable[[ServerFacts, Address], ServerFacts] = lambda facts, sender: facts
+        self._seal = seal
+        self._witness = witness
         self._mirror = mirror
         self._holdings = holdings
         self._load = load
         self._on_sighting = on_sighting
         self._clock = clock
         self._budget = Budget(clock())
-        self.on_offer: Callable[[Offer], None] | None = None
+        self.asking: Asking | None = None
         self.received: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
         self.offers_sent = 0
@@ -66,8 +82,10 @@ class Responder:
         self.received[type(message).__name__.lower()] += 1
         if isinstance(message, Request):
             self._answer(message, sender, send)
-        elif isinstance(message, Offer) and self.on_offer is not None:
-            self.on_offer(message)
+        elif isinstance(message, Offer) and self.asking is not None:
+            offer = self._witness.hear(received, sender[0], self._clock(), self.asking.nonces)
+            if isinstance(offer, Offer):
+                self.asking.hear(offer)
 
     def _answer(self, request: Request, sender: Address, send: Callable[[bytes, Address], None]) -> None:
         if not request.board_type and request.board == self.facts.server:
@@ -75,12 +93,17 @@ class Responder:
         plan = self._mirror.state.board_plan(request.board)
         offer = answer(request, self.facts_for(self.facts, sender), plan, self._holdings.by_manifest, self._load())
         if offer is not None:
-            for datagram in encode_offers(offer):
+            for datagram in encode_offers(offer, self._seal):
                 send(datagram, sender)
             self.offers_sent += 1
         seen = sighting(request)
         if seen is not None:
             self._on_sighting(seen, sender, request.nonce)
+
+    @property
+    def ignored(self) -> Counter[str]:
+        """Datagrams by the reason for which they were not answered or believed."""
+        return self.dropped + self._witness.ignored
 
     def _drop(self, reason: str, sender: Address) -> None:
         self.dropped[reason] += 1

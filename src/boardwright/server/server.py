@@ -72,6 +72,7 @@ from boardwright.transfer.serve import BlobService
 from boardwright.trust.credentials import Credentials
 from boardwright.trust.lines import lines_of
 from boardwright.trust.online import SignedRoles
+from boardwright.trust.witness import Witness
 
 DEFAULT_CONTROL_PORT = 6687  # where unicast requests arrive if there is no multicast group to take the port from
 UPLOADS = 4  # at the same time; more would only share the disk
@@ -170,6 +171,8 @@ class Server:
         seen = Aftermath.here(self._take_sighting)
         responder = Responder(
             facts,
+            self._credentials,
+            Witness(self._credentials.authority, time.monotonic()),
             self._mirror,
             self._holdings,
             lambda: self._blobs.load,
@@ -183,10 +186,10 @@ class Server:
         self._network = network = await self._open_network(responder)
         responder.facts_for = facts_for(settings.listen, settings.blob_listen, network.address_towards)
         asking = Asking(settings.cluster.name, settings.id, settings.location, network)
-        responder.on_offer = asking.hear
+        responder.asking = asking
         self._flood = asyncio.create_task(self._watch_for_floods(responder, network))
         self._announcer = Announcer(
-            settings.cluster.name, settings.id, network, multicast=settings.cluster.multicast is not None
+            settings.cluster.name, self._credentials, network, multicast=settings.cluster.multicast is not None
         )
         loop = asyncio.get_running_loop()
         storage = self._storage

@@ -31,6 +31,7 @@ from boardwright.protocol.timing import RequestTiming
 from boardwright.sim.clock import Timer, VirtualTime
 from boardwright.sim.hands import Behaviour, Disk, SimHands, SimSource
 from boardwright.sim.network import Network
+from boardwright.sim.seal import placed
 from boardwright.sim.server import SimServer
 
 PLAN_CALL = 0.002  # seconds that a simulated call of the plan API takes
@@ -166,9 +167,11 @@ class _Life:
     def receive(self, data: bytes, sender: str) -> None:
         del sender
         received = decode(data, self._owner.cluster)
-        if self._alive and isinstance(received, Received) and isinstance(received.message, Offer | Announcement):
-            self.driver.hear(received.message, self._time.now)
-            self._changed()
+        if self._alive and isinstance(received, Received):
+            message = placed(received)
+            if isinstance(message, Offer | Announcement):
+                self.driver.hear(message, self._time.now)
+                self._changed()
 
     # What the driver needs of the outside.
 

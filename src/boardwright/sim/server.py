@@ -16,6 +16,7 @@ from boardwright.protocol.messages import Announcement, Holding, Request
 from boardwright.protocol.offerer import Catalogued, ServerFacts, answer
 from boardwright.sim.clock import VirtualTime
 from boardwright.sim.network import Network
+from boardwright.sim.seal import SimSeal
 
 
 class SimServer:
@@ -26,6 +27,7 @@ class SimServer:
 
     def __init__(self, server: str, location: Location, time: VirtualTime, network: Network, cluster: str) -> None:
         self.facts = ServerFacts(cluster, server, location, f"https://{server}:6688", f"https://{server}:6689")
+        self._seal = SimSeal(server, location)
         self.plan = Plan()
         self.holdings: dict[bytes, Catalogued] = {}
         self.load = 0
@@ -60,7 +62,7 @@ class SimServer:
         self.plan = plan
         if newer and announce and self.alive:
             news = Announcement(self.facts.cluster, self.id, plan.generation)
-            self._network.multicast(self.node, encode_announcement(news))
+            self._network.multicast(self.node, encode_announcement(news, self._seal))
 
     def hold(self, manifest: bytes, version: str, holding: Holding = Holding.ALL) -> None:
         """Set what this server has of a version (manifest digest of 32 bytes)."""
@@ -94,5 +96,5 @@ class SimServer:
         self.counts["requests"] += 1
         offer = answer(request, self.facts, self.board_plan(request.board), self.holdings, self.load)
         if offer is not None:
-            for datagram in encode_offers(offer):
+            for datagram in encode_offers(offer, self._seal):
                 self._network.unicast(self.node, sender, datagram)

@@ -7,6 +7,10 @@ class UntrustedError(MalformedError):
     """Signed by nobody whom this board trusts; take the next server."""
 
 
+class RevokedError(UntrustedError):
+    """Signed with a key that was trusted once."""
+
+
 class StaleError(FailedError):
     """Metadata that is older than what this board has, or has expired; take the next server."""
 

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from boardwright.errors import MalformedError
 from boardwright.model.location import Location
 from boardwright.model.software import check_name
-from boardwright.trust.errors import UntrustedError
+from boardwright.trust.errors import RevokedError, UntrustedError
 
 SCHEME = "boardwright"
 MAX_CERTIFICATE = 800  # bytes of DER; ours have some 400, and the rest of a datagram is for groups and the signature
@@ -163,9 +163,9 @@ class Authority:
                 del self._known[next(iter(self._known))]
             self._known[certificate, enroller] = found
         if found.identity.key in revoked:
-            raise UntrustedError(f"the key of {found.identity.id} is revoked")
+            raise RevokedError(f"the key of {found.identity.id} is revoked")
         if enroller and identity_of(read_certificate(enroller)).identity.key in revoked:
-            raise UntrustedError(f"the key that enrolled {found.identity.id} is revoked")
+            raise RevokedError(f"the key that enrolled {found.identity.id} is revoked")
         return found
 
     def _verify(self, certificate: bytes, enroller: bytes) -> Verified:

@@ -102,6 +102,7 @@ class LabServer:
 
     def __init__(self, id: str, chassis: str, slot: str) -> None:
         self.id, self.location = id, Location(chassis, slot)
+        self.credentials = IDENTITIES.server(id, chassis, slot)
         self.plan = BoardPlan(0)
         self.signed = SignedRoles()
         self.shards: dict[str, bytes] = {}
@@ -149,7 +150,7 @@ class LabServer:
         self.requests.append(received.message)
         facts = ServerFacts(CLUSTER, self.id, self.location, self.url, self.url)
         offer = answer(received.message, facts, self.plan, self.catalogue, 0)
-        for datagram in encode_offers(offer) if offer else ():
+        for datagram in encode_offers(offer, self.credentials) if offer else ():
             self.control.send_to(datagram, sender)
 
 

@@ -21,6 +21,7 @@ from boardwright.protocol.messages import Announcement, GroupQuery, Holding, Off
 from boardwright.protocol.offerer import Catalogued, ServerFacts, answer
 from boardwright.protocol.requester import Requester
 from boardwright.protocol.timing import RequestTiming
+from boardwright.sim.seal import SimSeal, placed
 
 GROUP = "239.255.66.87"
 DIGEST = bytes(range(32))
@@ -276,6 +277,7 @@ class Responder:
     def __init__(self, name: str, location: Location) -> None:
         self.facts = ServerFacts("lab", name, location, f"https://{name}:1", f"https://{name}:2")
         self.control: ControlSocket | None = None
+        self.seal = SimSeal(name, location)
 
     def __call__(self, data: bytes, sender: Address) -> None:
         received = decode(data, "lab")
@@ -283,7 +285,7 @@ class Responder:
         if isinstance(received, Received) and isinstance(received.message, Request):
             offer = answer(received.message, self.facts, PLAN, {DIGEST: Catalogued("1.0", Holding.ALL)}, 0)
             assert offer is not None
-            for datagram in encode_offers(offer, len(data)):
+            for datagram in encode_offers(offer, self.seal, len(data)):
                 self.control.send_to(datagram, sender)
 
 
@@ -324,9 +326,10 @@ def test_m1_m2_a_board_asks_the_network_and_two_servers_offer(way: str, request:
         for data, sender in ear.heard:
             received = decode(data, "lab")
             assert isinstance(received, Received)
-            assert isinstance(received.message, Offer)
-            assert sender == (f"127.77.{received.message.chassis}.1", group[1])
-            assert requester.hear(received.message, 0.01)
+            offer = placed(received)
+            assert isinstance(offer, Offer)
+            assert sender == (f"127.77.{offer.chassis}.1", group[1])
+            assert requester.hear(offer, 0.01)
         assert {offer.blobs for offer in requester.offers} == {"https://c1s1:2", "https://c2s1:2"}
         assert requester.decided(0.01)
 
@@ -339,11 +342,11 @@ def test_an_announcement_reaches_every_board(group: Address) -> None:
         for number, ear in enumerate(ears, 1):
             await opened(cleanup, ear, f"127.77.{number}.1", multicast=group, listen_multicast=True)
         server = await opened(cleanup, Ear(), "127.77.9.1", multicast=group)
-        server.send_group(encode_announcement(Announcement("lab", "c1s1", 7)))
+        server.send_group(encode_announcement(Announcement("lab", "", 7), SimSeal("c1s1", Location("1", "1"))))
         for ear in ears:
             await ear.until(lambda ear=ear: bool(ear.heard))  # type: ignore[misc]
             received = decode(ear.heard[0][0], "lab")
             assert isinstance(received, Received)
-            assert received.message == Announcement("lab", "c1s1", 7)
+            assert placed(received) == Announcement("lab", "c1s1", 7)
 
     run(body)

@@ -11,6 +11,7 @@ from boardwright.protocol.codec import Received, decode
 from boardwright.protocol.messages import Announcement, GroupQuery, Offer
 from boardwright.protocol.requester import Requester
 from boardwright.protocol.timing import RequestTiming
+from boardwright.trust.witness import Witness
 from tests.integration.server.processes import ServerCluster
 
 
@@ -45,10 +46,14 @@ async def _ask(
         now=loop.time(),
     )
 
-    def on_datagram(data: bytes, _sender: Address) -> None:
+    witness = Witness(cluster.identities.authority, 0.0)
+
+    def on_datagram(data: bytes, sender: Address) -> None:
         received = decode(data, "test")
-        if isinstance(received, Received) and isinstance(received.message, Offer):
-            requester.hear(received.message, loop.time())
+        if isinstance(received, Received):
+            offer = witness.hear(received, sender[0], loop.time(), requester.nonces)
+            if isinstance(offer, Offer):
+                requester.hear(offer, loop.time())
 
     network = await ControlSocket.open(
         interfaces=(cluster.board_address(asker.location),),
@@ -70,10 +75,13 @@ async def announcements(cluster: ServerCluster, count: int, heard: list[Announce
     """Collect `count` announcements into `heard`; sets `ready` when it listens."""
     enough = asyncio.Event()
 
-    def on_datagram(data: bytes, _sender: Address) -> None:
+    witness = Witness(cluster.identities.authority, 0.0)
+
+    def on_datagram(data: bytes, sender: Address) -> None:
         received = decode(data, "test")
-        if isinstance(received, Received) and isinstance(received.message, Announcement):
-            heard.append(received.message)
+        message = witness.hear(received, sender[0], 0.0) if isinstance(received, Received) else None
+        if isinstance(message, Announcement):
+            heard.append(message)
             if len(heard) >= count:
                 enough.set()
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from boardwright.model.location import Location
 from boardwright.protocol.codec import Dropped, Received, decode, encode_announcement, encode_offers, encode_request
 from boardwright.protocol.messages import (
     MAX_DATAGRAM,
@@ -17,7 +18,9 @@ from boardwright.protocol.messages import (
     Offer,
     Request,
 )
+from boardwright.sim.seal import SimSeal
 
+SEAL = SimSeal("c1s1", Location("1", "1"))
 NONCE, DIGEST = bytes(range(16)), bytes(range(32))
 WHOLE = [
     encode_request(Request("lab", NONCE, "c1s3", "1", "3", "lc", 7, (GroupQuery("platform", "1.0", DIGEST),))),
@@ -25,9 +28,10 @@ WHOLE = [
         Offer(
             "lab", NONCE, "c1s1", "1", "1", 7, "https://10.0.1.1:6688", "https://10.0.1.1:6689", 250,
             groups=(GroupOffer("platform", "1.0", DIGEST, Holding.PART, True, b"\xff"),),
-        )
+        ),
+        SEAL,
     ),
-    encode_announcement(Announcement("lab", "c1s1", 7)),
+    encode_announcement(Announcement("lab", "c1s1", 7), SEAL),
 ]  # fmt: skip
 HEADS = [  # msgpack openings that promise more than there is: strings, bins, arrays, maps, extensions of up to 4 GiB
     bytes.fromhex(head)

@@ -4,11 +4,13 @@ import asyncio
 
 import pytest
 
+from boardwright.model.location import Location
 from boardwright.net.multicast import Address
 from boardwright.protocol.codec import Received, decode
 from boardwright.protocol.messages import Announcement
 from boardwright.server import announcer as module
 from boardwright.server.announcer import Announcer
+from boardwright.sim.seal import SimSeal, placed
 
 
 class Network:
@@ -30,7 +32,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def announced(network: Network, *, multicast: bool, boards: int = 3) -> None:
     async def announce() -> None:
-        announcer = Announcer("test", "c1s1", network, multicast=multicast)
+        announcer = Announcer("test", SimSeal("c1s1", Location("1", "1")), network, multicast=multicast)
         for board in range(boards):
             announcer.remember(f"b{board}", ("10.0.0.1", board))
         announcer.remember("b0", ("10.0.0.2", 0))
@@ -45,7 +47,7 @@ def test_the_group_hears_it_once_and_nobody_is_told_apart() -> None:
     announced(network, multicast=True)
     received = decode(network.group[0], "test")
     assert isinstance(received, Received)
-    assert received.message == Announcement("test", "c1s1", 7)
+    assert placed(received) == Announcement("test", "c1s1", 7)
     assert network.told == []
 
 
@@ -69,7 +71,7 @@ def test_ending_cancels_what_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> Non
     network = Network()
 
     async def announce_and_end() -> None:
-        announcer = Announcer("test", "c1s1", network, multicast=True)
+        announcer = Announcer("test", SimSeal("c1s1", Location("1", "1")), network, multicast=True)
         announcer.announce(7)
         announcer.close()
         await asyncio.gather(*announcer._tasks, return_exceptions=True)

@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from boardwright.model.inventory import Board
@@ -21,10 +22,27 @@ from boardwright.server.mirror import Mirror
 from boardwright.server.responder import Responder
 from boardwright.state.kv import Change
 from boardwright.state.records import PLAN
+from boardwright.trust.witness import Witness
+from tests.identities import Identities
 from tests.unit.server.builders import Version, board, request
 
 SENDER = ("127.1.1.3", 5000)
 VERSION = Version()
+
+IDENTITIES = Identities("test")
+OWN = IDENTITIES.server("c1s1")
+EVERY = frozenset({b"n" * 16})
+
+
+class Question:
+    """An open question with the nonce of every request here."""
+
+    def __init__(self) -> None:
+        self.nonces = EVERY
+        self.heard: list[Offer] = []
+
+    def hear(self, offer: Offer) -> None:
+        self.heard.append(offer)
 
 
 class Bench:
@@ -39,6 +57,8 @@ class Bench:
         facts = ServerFacts("test", "c1s1", Location("1", "1"), "https://api", "https://blobs")
         self.responder = Responder(
             facts,
+            OWN,
+            Witness(IDENTITIES.authority, self.now),
             self.mirror,
             self.holdings,
             lambda: 250,
@@ -57,7 +77,9 @@ class Bench:
         self.responder.hear(data, sender, lambda answer, address: self.sent.append((answer, address)))
         assert all(address == sender for _, address in self.sent[before:])
         received = (decode(data, "test") for data, _ in self.sent[before:])
-        return [one.message for one in received if isinstance(one, Received) and isinstance(one.message, Offer)]
+        witness = Witness(IDENTITIES.authority, 0.0)
+        heard = (witness.hear(one, "", 0.0, EVERY) for one in received if isinstance(one, Received))
+        return [offer for offer in heard if isinstance(offer, Offer)]
 
 
 @pytest.fixture
@@ -119,15 +141,25 @@ def test_what_it_cannot_use_is_dropped_and_counted_by_reason(bench: Bench) -> No
 
 
 def test_offers_go_to_whoever_waits_for_them_and_announcements_are_only_counted(bench: Bench) -> None:
-    offers: list[Offer] = []
+    question = Question()
     (offer,) = bench.hear(encode_request(request(board())))
-    bench.hear(encode_offers(offer)[0])
-    bench.responder.on_offer = offers.append
-    bench.hear(encode_offers(offer)[0])
-    for server in ("c1s1", "c2s1"):
-        bench.hear(encode_announcement(Announcement("test", server, 9)))
-    assert offers == [offer]
+    bench.hear(encode_offers(offer, OWN)[0])
+    bench.responder.asking = question
+    bench.hear(encode_offers(offer, OWN)[0])
+    for _ in range(2):
+        bench.hear(encode_announcement(Announcement("test", generation=9), OWN))
+    assert question.heard == [offer]
     assert bench.responder.received == {"request": 1, "offer": 2, "announcement": 2}
+
+
+def test_an_offer_that_nobody_vouches_for_is_counted_and_not_heard(bench: Bench) -> None:
+    question = bench.responder.asking = Question()
+    (offer,) = bench.hear(encode_request(request(board())))
+    stranger = Identities("test").server("c9s1")
+    bench.hear(encode_offers(offer, stranger)[0])
+    bench.hear(encode_offers(msgspec.structs.replace(offer, nonce=b"o" * 16), OWN)[0])
+    assert question.heard == []
+    assert bench.responder.ignored == {"untrusted": 1, "unasked": 1}
 
 
 def test_a_thousand_boards_that_ask_at_one_moment_are_answered_without_the_disk(bench: Bench) -> None:

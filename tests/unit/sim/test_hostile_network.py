@@ -8,12 +8,15 @@ from hypothesis import strategies as st
 from boardwright.model.report import DeploymentState
 from boardwright.protocol.codec import Received, decode, encode_announcement, encode_offers, encode_request
 from boardwright.protocol.messages import Announcement, GroupOffer, Holding, Offer, Request
+from boardwright.model.location import Location
+from boardwright.sim.seal import SimSeal
 from boardwright.sim.cluster import Shape, SimCluster, manifest_of
 from boardwright.sim.hands import Behaviour
 from boardwright.sim.network import Conditions
 
 SERVERS = ("c1s1", "c2s1")
 DEAF = Conditions(loss=1.0)
+LIAR = SimSeal("liar", Location("1", "1"))
 
 
 class Liar:
@@ -38,13 +41,13 @@ class Liar:
             )
             for _ in range(20):
                 forged = Offer(message.cluster, self._chance.randbytes(16), "liar", "1", "1", 2**53 - 1, groups=groups)
-                self._built.network.unicast("liar", sender, encode_offers(forged)[0])
+                self._built.network.unicast("liar", sender, encode_offers(forged, LIAR)[0])
         if self._chance.random() < 0.3:
             self._built.time.after(self._chance.random() * 3, self._speak)
 
     def _speak(self) -> None:
         self.sent += 1
-        lie = encode_announcement(Announcement(self._built.name, "liar", self._chance.choice([1, 9, 2**53 - 1])))
+        lie = encode_announcement(Announcement(self._built.name, "", self._chance.choice([1, 9, 2**53 - 1])), LIAR)
         self._built.network.multicast("liar", self._chance.choice([*self._heard, lie]))
 
 

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from boardwright.model.location import Tier
 from boardwright.protocol.codec import encode_announcement
 from boardwright.protocol.messages import Announcement, Holding
+from boardwright.model.location import Location
 from boardwright.sim.board import SimBoard
 from boardwright.sim.cluster import Shape, SimCluster, manifest_of
 from boardwright.sim.network import Conditions
+from boardwright.sim.seal import SimSeal
 
 V1 = "1.0"
 V2 = "2.0"
@@ -344,7 +346,8 @@ def test_datagrams_of_strangers_are_counted_and_answered_with_nothing() -> None:
     built = cluster()
     built.time.run(1.0)
     sent = built.network.counters.sent
-    for data in (b"not a message", bytes(1300), encode_announcement(Announcement("other", "c1s1", 9))):
+    foreign = encode_announcement(Announcement("other", "", 9), SimSeal("c1s1", Location("1", "1")))
+    for data in (b"not a message", bytes(1300), foreign):
         built.network.multicast("stranger", data)
     built.time.run(1.0)
     assert built.network.counters.sent == sent + 3

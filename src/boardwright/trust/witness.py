@@ -1,0 +1,76 @@
+"""Whose word an offer or an announcement is: the sender's certificate says who and where it is (design section 3).
+
+Rules:
+
+* What does not answer an open question is dropped before its signature is looked at: replays cost nothing.
+* Signatures are looked at within a budget of each sender, because each costs some 100 microseconds: who floods a board
+  with forgeries keeps nobody else from being heard.
+* The certificate must be the authority's, a server's and not revoked, the signature that of its key. Then, and only
+  then, the message gets its sender's id and place; what it says of these itself is nothing.
+* Everything that is not believed is counted by its reason and said to nobody.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Container
+
+import msgspec
+
+from boardwright.protocol.budget import Budget
+from boardwright.protocol.codec import Received
+from boardwright.protocol.messages import Announcement, Kind, Offer, Request
+from boardwright.protocol.sealing import statement
+from boardwright.trust.errors import RevokedError, UntrustedError
+from boardwright.trust.identity import Authority, Role
+
+UNASKED, CROWDED, REVOKED, NO_SERVER, UNTRUSTED = "unasked", "crowded", "revoked", "no-server", "untrusted"
+
+
+def nobody() -> frozenset[str]:
+    """The keys that are revoked where nobody is."""
+    return frozenset()
+
+
+class Witness:
+    """`revoked` answers the digests of revoked keys; `now` is seconds of a clock that never goes back."""
+
+    def __init__(self, authority: Authority, now: float, revoked: Callable[[], frozenset[str]] = nobody) -> None:
+        self._authority = authority
+        self._revoked = revoked
+        self._budget = Budget(now)
+        self.ignored: Counter[str] = Counter()
+
+    def hear(
+        self, received: Received, sender: str, now: float, nonces: Container[bytes] = frozenset()
+    ) -> Offer | Announcement | None:
+        """The message with its sender's id and place, None if it is not believed; `nonces`: of the open questions."""
+        judged = self._judge(received, sender, now, nonces)
+        if isinstance(judged, str):
+            self.ignored[judged] += 1
+            return None
+        return judged
+
+    def _judge(
+        self, received: Received, sender: str, now: float, nonces: Container[bytes]
+    ) -> Offer | Announcement | str | None:
+        """The message, or the reason to ignore it; None for what nobody need sign."""
+        message = received.message
+        if isinstance(message, Request):
+            return None
+        if isinstance(message, Offer) and message.nonce not in nonces:
+            return UNASKED
+        if not self._budget.admits(sender, now):
+            return CROWDED
+        kind = Kind.OFFER if isinstance(message, Offer) else Kind.ANNOUNCEMENT
+        try:
+            found = self._authority.verify(received.certificate, revoked=self._revoked())
+            found.check(received.signature, statement(kind, received.body))
+        except RevokedError:
+            return REVOKED
+        except UntrustedError:
+            return UNTRUSTED
+        who = found.identity
+        if who.role is not Role.SERVER:
+            return NO_SERVER
+        if isinstance(message, Announcement):
+            return msgspec.structs.replace(message, server=who.id)
+        return msgspec.structs.replace(message, server=who.id, chassis=who.location.chassis, slot=who.location.slot)
