@@ -27,6 +27,7 @@ from pathlib import Path
 import msgspec
 from urllib3.exceptions import HTTPError
 
+from bench._cluster import Folders
 from bench.choice import (
     CLUSTER,
     DIGEST,
@@ -35,6 +36,7 @@ from bench.choice import (
     Row,
     address_of,
     free_port,
+    laid_out,
     percentile,
     real_server,
     started,
@@ -45,6 +47,9 @@ from boardwright.model.location import Location
 from boardwright.net.multicast import Address, ControlSocket, multicast_works
 from boardwright.protocol.codec import encode_announcement, encode_offers, encode_request
 from boardwright.protocol.messages import Announcement, GroupOffer, GroupQuery, Offer, Request
+from boardwright.protocol.sealing import MAX_SIGNATURE
+from boardwright.trust.identity import Authority, Role
+from boardwright.trust.issuing import Issuer, new_key
 from boardwright.trust.lines import Lines
 
 ANYBODY = Lines(None).manager()  # metrics are for whoever asks
@@ -94,14 +99,28 @@ def replayed_request(rng: random.Random) -> Iterator[bytes]:
 
 def replayed_offer(rng: random.Random) -> Iterator[bytes]:
     offer = Offer(CLUSTER, rng.randbytes(16), "c9s9", "9", "9", 9, "https://127.0.0.1:1", "https://127.0.0.1:2")
-    yield from encode_offers(msgspec.structs.replace(offer, groups=(GroupOffer("platform", "1", DIGEST),)))
+    yield from encode_offers(msgspec.structs.replace(offer, groups=(GroupOffer("platform", "1", DIGEST),)), LIAR)
 
 
 def announcements(rng: random.Random) -> Iterator[bytes]:
     """Of plans that nobody has."""
     for number in range(50_000):
-        yield encode_announcement(Announcement(CLUSTER, "liar", 2 + number))
+        yield encode_announcement(Announcement(CLUSTER, "", 2 + number), LIAR)
 
+
+class Liar:
+    """A stranger's certificate, and a signature that is none: what a flood can afford to sign with."""
+
+    def __init__(self) -> None:
+        issuer = Issuer.authority(CLUSTER)
+        self.certificate = issuer.issue("c9s9", Role.SERVER, Location("9", "9"), new_key().public_key())
+
+    def sign(self, data: bytes) -> bytes:
+        del data
+        return bytes(MAX_SIGNATURE)
+
+
+LIAR = Liar()
 
 KINDS: dict[str, tuple[str, Kind, int]] = {
     "random": ("random bytes", random_bytes, 1),
@@ -147,12 +166,12 @@ def send(kind: str, rate: int, seconds: float, to: Address) -> int:
 # --- the honest boards -----------------------------------------------------------------------------------------------
 
 
-async def honest(port: int, multicast: bool, seconds: float) -> list[float]:
+async def honest(authority: Authority, port: int, multicast: bool, seconds: float) -> list[float]:
     """Seconds from request to choice of rounds that begin within `seconds`."""
     rng = random.Random(4)
     askers = []
     for number in range(BOARDS):
-        asker = Asker()
+        asker = Asker(authority)
         asker.board = Board(f"c2s{number}", Location("2", str(number)), "lc", ("platform",))
         asker.control = await ControlSocket.open(
             interfaces=(f"127.91.20.{number + 1}",),
@@ -219,10 +238,11 @@ class Flood(msgspec.Struct, frozen=True):
 
 
 class Target(msgspec.Struct, frozen=True):
-    """A server of the benchmark: its process, its API and the port of its control network."""
+    """A server of the benchmark: its process, its API, who vouches for it and the port of its control network."""
 
     pid: int
     api: str
+    authority: Authority
     port: int
     multicast: bool
 
@@ -237,7 +257,7 @@ def measure(server: Target, kind: str, rate: int, seconds: float, *, unicast: bo
     assert sender.stdout is not None
     sender.stdout.readline()
     begun = time.monotonic()
-    rounds = asyncio.run(honest(server.port, server.multicast, seconds))
+    rounds = asyncio.run(honest(server.authority, server.port, server.multicast, seconds))
     sent = int(sender.communicate(timeout=60)[0])
     passed = time.monotonic() - begun
     return Flood(
@@ -250,7 +270,7 @@ def measure(server: Target, kind: str, rate: int, seconds: float, *, unicast: bo
 
 
 def rows(server: Target, rate: int, seconds: float, times: int) -> Iterator[Row]:
-    quiet = asyncio.run(honest(server.port, server.multicast, seconds))
+    quiet = asyncio.run(honest(server.authority, server.port, server.multicast, seconds))
     yield Row("no flood: p50 / p99", shown(quiet), "", None)
     floods = [(kind, words, False) for kind, (words, _, _) in KINDS.items() if kind != "announcements"]
     if server.multicast:
@@ -267,28 +287,11 @@ def rows(server: Target, rate: int, seconds: float, times: int) -> Iterator[Row]
         yield Row(f"{words}: the flood", load, "", None)
 
 
-def agent_rows(server: Target, folder: Path, rate: int, seconds: float) -> Iterator[Row]:
+def agent_rows(server: Target, folders: Folders, rate: int, seconds: float) -> Iterator[Row]:
     """What floods of the group cost an agent, which listens to it as well."""
     port = server.port
-    (folder / "agent.toml").write_text(
-        f"""
-[cluster]
-name = "{CLUSTER}"
-interface = "127.91.30.1"
-multicast = "{GROUP}:{port}"
-[board]
-id = "c1s9"
-chassis = "1"
-slot = "9"
-type = "lc"
-groups = ["platform"]
-[agent]
-root = "root"
-state_dir = "state"
-"""
-    )
     start = "from boardwright.agent.program import main; main()"
-    with started([sys.executable, "-c", start, "--config", str(folder / "agent.toml")]) as agent:
+    with started([sys.executable, "-c", start, "--config", str(folders.of("c1s9") / "agent.toml")]) as agent:
         time.sleep(3)  # started, asked, heard the server
         for kind in ("random", "foreign", "replayed-offer", "announcements"):
             asked, processor, memory = counted(server.api), processor_seconds(agent), resident(agent)
@@ -343,14 +346,15 @@ def main(arguments: list[str] | None = None) -> int:
     multicast = asyncio.run(multicast_works("lo", (GROUP, 0), 1.0))
     print(f"All goes by {'multicast on loopback' if multicast else 'unicast: loopback has no multicast here'}.\n")
     with tempfile.TemporaryDirectory() as name:
-        folder, port = Path(name), free_port(socket.SOCK_DGRAM, "0.0.0.0")
-        command = real_server(folder, port, multicast)
-        with started(command) as child:
-            until_answers(api_of(folder))
-            server = Target(child, api_of(folder), port, multicast)
+        port = free_port(socket.SOCK_DGRAM, "0.0.0.0")
+        folders = laid_out(Path(name), port, multicast)
+        with started(real_server(folders)) as child:
+            api = api_of(folders.of("c1s1"))
+            until_answers(api)
+            server = Target(child, api, folders.authority, port, multicast)
             measured = list(rows(server, options.rate, options.seconds, options.times))
             if multicast:
-                measured += agent_rows(server, folder, options.rate, options.seconds)
+                measured += agent_rows(server, folders, options.rate, options.seconds)
     print(table(measured))
     return 1 if any(row.met is False for row in measured) else 0
 

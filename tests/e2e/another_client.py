@@ -11,8 +11,12 @@ import time
 import urllib.request
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import msgspec.msgpack
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 
 DATAGRAM = 1200
 RANGE = 8 * 1024 * 1024
@@ -32,6 +36,7 @@ class Client:
         self.tls.check_hostname = False
         self.tls.verify_flags |= 0x200000  # X509_V_FLAG_NO_CHECK_TIME
         self.tls.load_verify_locations(folder / "trust" / "authority.pem")
+        self.authority = x509.load_pem_x509_certificate((folder / "trust" / "authority.pem").read_bytes())
         self.cluster, self.board, self.location, self.control = cluster, board, location, control
         self.sequence = 0
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -53,16 +58,30 @@ class Client:
             while (left := min(until, end) - time.monotonic()) > 0:
                 self.socket.settimeout(left)
                 try:
-                    major, kind, body, *_ = msgspec.msgpack.decode(self.socket.recv(2048))
+                    major, kind, body, certificate, signature = msgspec.msgpack.decode(self.socket.recv(2048))[:5]
                 except TimeoutError:
                     break
                 offer = msgspec.msgpack.decode(body)
                 if (major, kind, offer["c"], offer["n"]) == (1, 2, self.cluster, nonce):
+                    offer |= self.sender(certificate, signature, b"boardwright message\0" + bytes((1, 2)) + body)
                     if not offers:
                         end = time.monotonic() + 0.05
                     offers[offer["s"]] = offer
             pause = min(pause * 2, 2.0)
         return list(offers.values())
+
+    def sender(self, certificate: bytes, signature: bytes, signed: bytes) -> dict[str, Any]:
+        """Id and place of whoever signed, out of his certificate, which the authority must have signed."""
+        own = x509.load_der_x509_certificate(certificate)
+        own.verify_directly_issued_by(self.authority)
+        key = own.public_key()
+        assert isinstance(key, ec.EllipticCurvePublicKey)
+        key.verify(signature, signed, ec.ECDSA(hashes.SHA256()))
+        names = own.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        name = urlsplit(names.get_values_for_type(x509.UniformResourceIdentifier)[0])
+        said = dict(parse_qsl(name.query))
+        assert (name.netloc, said["role"]) == (self.cluster, "server")
+        return {"s": name.path.lstrip("/"), "ch": said["chassis"], "sl": said["slot"]}
 
     def request(self, nonce: bytes, query: dict[str, Any]) -> bytes:
         """A request of exactly 1,200 bytes: msgpack's 16-bit form of bin for body and padding."""

@@ -16,6 +16,8 @@ import pytest
 from boardwright.model.software import decode_manifest
 from boardwright.protocol.codec import Dropped, decode, encode_request
 from boardwright.protocol.messages import MAX_DATAGRAM, GroupQuery, Holding, Offer, Request
+from boardwright.trust.credentials import load_authority
+from boardwright.trust.witness import Witness
 from tests.e2e.cluster import Cluster
 
 SERVERS = ("c1s1", "c1s2", "c2s1")
@@ -81,6 +83,8 @@ def ask(cluster: Cluster, board: str, chassis: str, slot: str) -> dict[str, Offe
     request = Request(
         f"test{cluster.port}", os.urandom(16), board, chassis, slot, "lc", groups=(GroupQuery("platform"),)
     )
+    trust = cluster.directory / "out" / "operator" / "trust"
+    witness = Witness(load_authority(trust, request.cluster), time.monotonic())
     offers: dict[str, Offer] = {}
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
         asker.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton("127.0.0.1"))
@@ -93,9 +97,9 @@ def ask(cluster: Cluster, board: str, chassis: str, slot: str) -> dict[str, Offe
                 while True:
                     received = decode(asker.recv(65536), request.cluster)
                     assert not isinstance(received, Dropped)
-                    assert isinstance(received.message, Offer)
-                    if received.message.nonce == request.nonce:
-                        offers[received.message.server] = received.message
+                    offer = witness.hear(received, "", time.monotonic(), {request.nonce})
+                    assert isinstance(offer, Offer)
+                    offers[offer.server] = offer
             except TimeoutError:
                 pass
     return offers

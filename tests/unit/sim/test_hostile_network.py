@@ -5,14 +5,14 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from boardwright.model.location import Location
 from boardwright.model.report import DeploymentState
 from boardwright.protocol.codec import Received, decode, encode_announcement, encode_offers, encode_request
 from boardwright.protocol.messages import Announcement, GroupOffer, Holding, Offer, Request
-from boardwright.model.location import Location
-from boardwright.sim.seal import SimSeal
 from boardwright.sim.cluster import Shape, SimCluster, manifest_of
 from boardwright.sim.hands import Behaviour
 from boardwright.sim.network import Conditions
+from boardwright.sim.seal import SimSeal
 
 SERVERS = ("c1s1", "c2s1")
 DEAF = Conditions(loss=1.0)

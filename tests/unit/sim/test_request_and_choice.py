@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from boardwright.model.location import Tier
+from boardwright.model.location import Location, Tier
 from boardwright.protocol.codec import encode_announcement
 from boardwright.protocol.messages import Announcement, Holding
-from boardwright.model.location import Location
 from boardwright.sim.board import SimBoard
 from boardwright.sim.cluster import Shape, SimCluster, manifest_of
 from boardwright.sim.network import Conditions
