@@ -94,7 +94,7 @@ class TestAMemberThatDies:
     def test_changes_go_on_after_the_leader_is_killed_and_what_was_committed_is_there(
         self, etcd: EtcdMembers, kv: EtcdKV
     ) -> None:
-        before = kv.commit(Transaction({"policy": 0}, {"policy": b"kept"}))
+        before = patiently(kv, "policy", b"kept")
         etcd.kill(etcd.leader())
         assert patiently(kv, "plan", b"1") > before
         entry = kv.get("policy")
@@ -135,7 +135,7 @@ class TestAMemberThatDies:
 
 class TestAMemberThatHangs:
     def test_costs_one_call_half_a_second_and_the_next_ones_nothing(self, etcd: EtcdMembers, kv: EtcdKV) -> None:
-        revision = kv.commit(Transaction({"a": 0}, {"a": b"1"}))
+        revision = patiently(kv, "a", b"1")
         hung = kv.endpoints[0][0]
         other = etcd.kv("elsewhere")
         with halted(etcd, hung):
@@ -146,7 +146,7 @@ class TestAMemberThatHangs:
             assert entry.revision == revision
             assert time.monotonic() - began < ENDPOINT_SECONDS + SLACK
             assert kv.endpoints[-1][0] == hung
-            kv.commit(Transaction({"a": revision}, {"a": b"2"}))
+            patiently(kv, "a", b"2")
             assert kv.endpoints[-1][0] == hung
         other.close()
 
@@ -162,7 +162,7 @@ class TestAMemberThatHangs:
 
 class TestWithoutAQuorum:
     def test_every_call_says_in_one_sentence_what_each_endpoint_does(self, etcd: EtcdMembers, kv: EtcdKV) -> None:
-        revision = kv.commit(Transaction({"a": 0}, {"a": b"1"}))
+        revision = patiently(kv, "a", b"1")
         first, second, last = etcd.hosts
         etcd.kill(first)
         etcd.kill(second)
@@ -173,6 +173,8 @@ class TestWithoutAQuorum:
         assert "most members of etcd" in (caught.value.hint or "")
         with pytest.raises(EngineError):
             kv.commit(Transaction({"a": revision}, {"a": b"2"}))
+        with pytest.raises(EngineError, match="etcd does not answer"):
+            kv.watch("", revision, 1.0)  # the last one says that it has no leader, instead of nothing
         assert kv.health().startswith("etcd does not answer")
 
     def test_all_down_and_back_leaves_no_gap_for_a_watcher(self, etcd: EtcdMembers, kv: EtcdKV) -> None:

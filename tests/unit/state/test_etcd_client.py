@@ -1,5 +1,6 @@
 """Endpoints that refuse, hang, lie or say too much: what a read, a write and a watch make of each."""
 
+import contextlib
 import socket
 import threading
 import time
@@ -82,12 +83,14 @@ def failure(status: int, code: int, message: str) -> Callable[[Any], None]:
 
 
 def hang(handler: _Handler) -> None:
-    handler.connection.recv(1)  # until the caller gives up
+    with contextlib.suppress(OSError):
+        handler.connection.recv(1)  # until the caller gives up
 
 
 def drop(handler: _Handler) -> None:
     handler.close_connection = True
-    handler.connection.shutdown(socket.SHUT_RDWR)
+    with contextlib.suppress(OSError):
+        handler.connection.shutdown(socket.SHUT_RDWR)
 
 
 def trickle(handler: _Handler) -> None:
@@ -242,6 +245,16 @@ class TestAWatch:
         kv.watch("", 5, 0.0)
         fakes[0].deed, _ = FAULTS[fault]
         assert [change.revision for change in kv.watch("", 5, 5.0)] == [6]
+
+    def test_that_is_silent_goes_on_at_the_next_endpoint(
+        self, kv: EtcdKV, fakes: tuple[Fake, Fake], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A member that is cut off from the others still talks to us, but learns of nothing."""
+        monkeypatch.setattr(etcd_watch, "SILENT_SECONDS", ENDPOINT_SECONDS + 0.1)
+        created = {"result": {**HEADER, "created": True}}
+        fakes[0].deed, fakes[1].deed = stream(created), stream(created, event(6))
+        assert [change.revision for change in kv.watch("", 5, 10.0)] == [6]
+        assert fakes[0].calls == ["/v3/watch"]
 
     def test_that_is_cut_off_goes_on_where_it_was(self, kv: EtcdKV, fakes: tuple[Fake, Fake]) -> None:
         created = {"result": {**HEADER, "created": True}}
