@@ -23,6 +23,8 @@ from boardwright.cli.deploying import deploy
 from boardwright.cli.init_command import init_command
 from boardwright.cli.install_units import install_units
 from boardwright.cli.join import join
+from boardwright.cli.packing import pack_command, sign
+from boardwright.cli.passphrase import PassphraseOption
 from boardwright.cli.programs import agent, server
 from boardwright.cli.publish import publish
 from boardwright.cli.reading import boards, explain, servers, software, status
@@ -58,13 +60,15 @@ def _version(wanted: bool) -> None:
 def _program(
     context: typer.Context,
     operator: OperatorOption = None,
+    passphrase_file: PassphraseOption = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Deploys software onto the boards of systems built from chassis."""
     session = context.find_object(Session) or Session.of(os.environ)
-    context.obj = msgspec.structs.replace(session, operator=operator) if operator else session
+    session = msgspec.structs.replace(session, operator=operator) if operator else session
+    context.obj = msgspec.structs.replace(session, passphrase_file=passphrase_file) if passphrase_file else session
 
 
 # The short sentences are what the list of commands has room for in 80 columns.
@@ -73,6 +77,8 @@ app.command("init", short_help="Make a folder for every board of an inventory.")
 app.command(short_help="Run the deployment server of a control board.")(server)
 app.command(short_help="Run the agent of a board.")(agent)
 app.command("install-units", short_help="Let systemd run the programs of this host.")(install_units)
+app.command("pack", short_help="Make a package of a version, without a cluster.")(pack_command)
+app.command(short_help="Sign a package, without a cluster.")(sign)
 app.command(short_help="Make a version known to the cluster.")(publish)
 app.command(short_help="Let boards run a version.")(deploy)
 app.command(short_help="Let a board try again what it rolled back from.")(retry)

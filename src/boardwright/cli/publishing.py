@@ -26,6 +26,7 @@ from boardwright.net.api_client import ApiClient, Published, counted
 from boardwright.net.servers import Upload
 from boardwright.transfer.options import SoftwareOptions
 from boardwright.transfer.pack import BlobSource, Packed, pack
+from boardwright.transfer.package import Package
 
 # What is signed so far, the version, its manifest's length, whether it was retired -> what signs it.
 Sign = Callable[[SignedMetadata, Target, int, bool], Publication]
@@ -34,16 +35,27 @@ MAX_BASES = 4  # manifests; older versions rarely have small files that the late
 
 
 class Shipment(msgspec.Struct, frozen=True):
-    """What must be sent for a version: its manifest's bytes, and the blobs that the active lacks."""
+    """What must be sent for a version: its manifest's bytes, and the blobs that the active lacks.
+
+    `package` is where the blobs are, if it was not packed here.
+    """
 
     packed: Packed
     manifest: bytes
     missing: tuple[str, ...]
+    package: Package | None = None
 
     @property
     def size(self) -> int:
         """Bytes of the missing blobs."""
-        return sum(self.packed.blobs[sha256].size for sha256 in self.missing)
+        return sum(blob.size for blob in self.packed.manifest.blobs if blob.sha256 in set(self.missing))
+
+    def upload(self, sha256: str) -> Upload:
+        """The bytes of a blob."""
+        package = self.package
+        if package is None:
+            return _upload(self.packed.blobs[sha256])
+        return Upload(lambda: package.open_blob(sha256), package.places[sha256][1])
 
     @property
     def target(self) -> Target:
@@ -80,6 +92,14 @@ def prepare(client: ApiClient, packed: Packed) -> Shipment | None:
     return Shipment(packed, encode_manifest(manifest), in_order)
 
 
+def shipment_of(client: ApiClient, package: Package) -> Shipment:
+    """What must be sent of a package: its manifest goes as it was signed, never packed otherwise."""
+    manifest = package.manifest
+    missing = client.missing_blobs(blob.sha256 for blob in manifest.blobs)
+    in_order = tuple(blob.sha256 for blob in manifest.blobs if blob.sha256 in missing)
+    return Shipment(Packed(manifest, {}), package.manifest_bytes, in_order, package)
+
+
 def as_published(client: ApiClient, shipment: Shipment) -> Shipment:
     """The shipment, or, if its very content is published under its name, that version with nothing to send."""
     known = _published(client, shipment)
@@ -106,7 +126,7 @@ def send(client: ApiClient, shipment: Shipment, sign: Sign, on_bytes: Callable[[
     if shipment.missing:
         client.room(shipment.size + len(shipment.manifest))
     for sha256 in shipment.missing:
-        client.upload(sha256, counted(_upload(shipment.packed.blobs[sha256]), on_bytes))
+        client.upload(sha256, counted(shipment.upload(sha256), on_bytes))
     client.upload(digest, Upload(lambda: io.BytesIO(shipment.manifest), length))
     for _ in range(ATTEMPTS - 1):
         signed = client.signed_metadata()

@@ -20,6 +20,7 @@ from boardwright.trust.credentials import CERTIFICATE, KEY, load_credentials
 from boardwright.trust.lines import Lines, lines_of
 
 VARIABLE = "BOARDWRIGHT_OPERATOR"
+PASSPHRASE = "BOARDWRIGHT_PASSPHRASE"  # noqa: S105 - the name of the variable
 DEFAULT = Path(".config/boardwright")
 
 OperatorOption = Annotated[
@@ -34,15 +35,18 @@ OperatorOption = Annotated[
 
 
 class Session(msgspec.Struct, frozen=True):
-    """`operator` is the folder named before the command, by the environment or by default."""
+    """`operator` is the folder named before the command, by the environment or by default; so is what unlocks keys."""
 
     operator: Path
     connect: Callable[[Sequence[str], Lines, str], ApiClient] = ApiClient.of
+    passphrase: str = ""
+    passphrase_file: Path | None = None
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> "Session":
         named = environment.get(VARIABLE)
-        return cls(Path(named) if named else Path(environment.get("HOME", "/root")) / DEFAULT)
+        folder = Path(named) if named else Path(environment.get("HOME", "/root")) / DEFAULT
+        return cls(folder, passphrase=environment.get(PASSPHRASE, ""))
 
 
 def connect(context: typer.Context, operator: Path | None) -> ApiClient:

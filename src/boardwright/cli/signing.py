@@ -15,8 +15,9 @@ from boardwright.cli.publishing import Sign
 from boardwright.errors import RefusedError, UsageError
 from boardwright.model.api import Publication, SignedMetadata
 from boardwright.model.software import Target
-from boardwright.trust.credentials import load_key
-from boardwright.trust.names import ROOT_FILE, TARGETS, group_role
+from boardwright.trust.errors import UntrustedError
+from boardwright.trust.keys import Secret, open_key
+from boardwright.trust.names import ROOT_FILE, TARGETS, group_role, version_path
 from boardwright.trust.offline import SigningKey, add_version, delegate_group, delegated_keys, signer_of
 from boardwright.trust.online import SignedRoles
 
@@ -42,15 +43,37 @@ def first_root(folder: Path) -> bytes:
         ) from error
 
 
-def signing(folder: Path, now: Callable[[], float]) -> Sign:
-    """What signs a version with the operator's key in `folder`; `now` is seconds since the epoch."""
+def signing(folder: Path, secret: Secret, now: Callable[[], float]) -> Sign:
+    """What signs a version with the operator's key in `folder`, unlocked by `secret`; `now`: seconds since the epoch."""
 
     def sign(known: SignedMetadata, target: Target, length: int, revive: bool) -> Publication:
         roles = verified(folder, known)
-        signer = signer_of(load_key(folder / KEYS / TARGETS_KEY))
+        signer = signer_of(open_key(folder / KEYS / TARGETS_KEY, secret))
         return publication(roles, signer, target, length, now(), revive=revive)
 
     return sign
+
+
+def signed_already(folder: Path, role: bytes) -> Sign:
+    """What brings in a version that its package has signed by `role`; RefusedError, UntrustedError, ConflictError."""
+
+    def bring(known: SignedMetadata, target: Target, length: int, revive: bool) -> Publication:
+        del length
+        roles = verified(folder, known)
+        if roles.names(target):
+            return Publication(target.manifest)
+        try:
+            made = roles.with_software(target.group, role, version_path(target) if revive else "")
+        except UntrustedError as error:
+            raise RefusedError(
+                f"this cluster does not let the key that signed {target.group} {target.version} sign that group",
+                hint=f"boardwright trust delegate {target.group} KEY, if it is the vendor's",
+            ) from error
+        if not made.names(target):
+            raise RefusedError(f"the signature in the package is not for {target.group} {target.version}")
+        return Publication(target.manifest, role)
+
+    return bring
 
 
 def publication(

@@ -85,7 +85,7 @@ def load_authority(trust: Path, cluster: str) -> Authority:
 
 def load_key(path: Path, passphrase: str = "") -> ec.EllipticCurvePrivateKey:
     """The P-256 key in `path` (PKCS #8, PEM); raises UsageError, also if others may read it."""
-    data = _read(path)
+    data = read_file(path)
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
         raise UsageError(f"{path} may be read by others than its owner", hint=f"chmod 600 {path}")
     try:
@@ -103,7 +103,7 @@ def load_key(path: Path, passphrase: str = "") -> ec.EllipticCurvePrivateKey:
 def load_certificates(path: Path) -> tuple[bytes, ...]:
     """One or two certificates (PEM) of a cluster, unverified, as DER; raises UsageError."""
     try:
-        found = x509.load_pem_x509_certificates(_read(path))
+        found = x509.load_pem_x509_certificates(read_file(path))
         chain = tuple(one.public_bytes(serialization.Encoding.DER) for one in found)
         for one in chain:
             identity_of(read_certificate(one))
@@ -112,7 +112,8 @@ def load_certificates(path: Path) -> tuple[bytes, ...]:
     return chain[:2]
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """A small file; raises UsageError."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_FILE + 1)

@@ -2,7 +2,7 @@
 
 Rules:
 
-* Functions from signed bytes and signers to signed bytes: nothing is read, written or remembered here.
+* Functions from signed bytes and signers to signed bytes: nothing is written or remembered here.
 * Every change makes the next version of one role; the versions before it stay valid until somebody publishes the next.
 * Root is signed by the keys that it names and by those of the root before it (TUF specification section 5.3.4).
 * Online keys (one per control board) sign snapshot, timestamp and ``plans``: never software.
@@ -12,9 +12,11 @@ Rules:
 
 import datetime as dt
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from cryptography.hazmat.primitives.asymmetric import ec
+from securesystemslib.exceptions import Error as SignerError
 from securesystemslib.signer import CryptoSigner, Key, Signer
 from tuf.api import exceptions
 from tuf.api.metadata import (
@@ -30,7 +32,7 @@ from tuf.api.metadata import (
 from tuf.api.serialization import DeserializationError
 from tuf.api.serialization.json import JSONSerializer
 
-from boardwright.errors import RefusedError
+from boardwright.errors import RefusedError, UsageError
 from boardwright.model.software import Target
 from boardwright.trust.errors import UntrustedError
 from boardwright.trust.names import (
@@ -146,6 +148,33 @@ def add_version(
     role.targets[path] = TargetFile(length, {"sha256": target.manifest}, path)
     role.version += current is not None
     return _sign(role, [signer], now)
+
+
+def signed_by(data: bytes, key: Key) -> bool:
+    """Whether this key has signed a role of targets; raises UntrustedError."""
+    role = read_role(data, Targets)
+    signature = role.signatures.get(key.keyid)
+    try:
+        if signature is not None:
+            key.verify_signature(signature, role.signed_bytes)
+    except SignerError:
+        return False
+    return signature is not None
+
+
+def read_signed_file(path: Path) -> bytes | None:
+    """Signed metadata in a file, None if there is none; raises UsageError."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_METADATA + 1)
+        read_role(data, Targets)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}", hint="name another file") from error
+    except UntrustedError as error:
+        raise UsageError(f"{path}: {error}", hint="name the role of the group") from error
+    return data
 
 
 def _immutable(target: Target) -> RefusedError:

@@ -6,7 +6,8 @@ Rules:
   The caller commits it together with what it says, so nobody sees the one without the other.
 * Version numbers grow by one for every role that changes; they are the caller's to compare and set.
 * What comes from outside (root, targets, software) is taken only as TUF lets a client take it: signed by whom the set
-  trusts, exactly one version newer, and no version of software that vanishes or changes.
+  trusts, exactly one version newer (of software: newer, because a vendor signs for many
+  clusters), and no version of software that vanishes or changes.
 * What online keys sign lasts ``LIFE`` and is renewed after ``RENEW_AFTER``; the timestamp says when it was signed.
 * What is signed never ends sooner than what it takes the place of, whatever the signer's clock says: else boards that
   have seen a later time would take nothing any more.
@@ -31,6 +32,7 @@ from boardwright.trust.shards import COUNT, shard_path
 
 LIFE = 90 * 86_400.0  # seconds; a cluster whose control boards are off for a summer still boots
 RENEW_AFTER = 86_400.0  # seconds; a frozen repository shows after a day to who compares, after 90 to who does not
+MAX_LEAP = 1_000  # versions that a vendor signed for others; bounded, so that a stolen key cannot use numbers up
 MAX_ROOTS = 1024  # what a client walks (python-tuf stops at 256 a refresh)
 _S = TypeVar("_S", Root, Timestamp, Snapshot, Targets)
 
@@ -100,7 +102,7 @@ class SignedRoles(msgspec.Struct, frozen=True):
                 raise RefusedError(f"{path} is signed already, and the new signature changes it or leaves it out")
         if made.signed.delegations is not None:
             raise UntrustedError(f"the signed versions of {group} hand signing on to others, which nobody may")
-        return self._with(name, made.signed.version, data)
+        return self._with(name, made.signed.version, data, MAX_LEAP)
 
     def signed(
         self, shards: Mapping[str, bytes] | None, signer: Signer, now: float, *, anew: bool = False
@@ -185,9 +187,9 @@ class SignedRoles(msgspec.Struct, frozen=True):
         data = self.roles.get(name)
         return 0 if data is None else _read(name, data).signed.version
 
-    def _with(self, name: str, version: int, data: bytes) -> "SignedRoles":
+    def _with(self, name: str, version: int, data: bytes, leap: int = 0) -> "SignedRoles":
         due = self._version(name) + 1
-        if version != due:
+        if not due <= version <= due + leap:
             raise ConflictError(
                 f"version {version} of the signed role {name} was sent, the next is {due}",
                 hint="somebody signed meanwhile: sign again, on what the cluster has now",

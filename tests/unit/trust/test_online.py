@@ -16,8 +16,8 @@ from boardwright.transfer.durable import write_durably
 from boardwright.trust.errors import StaleError, UntrustedError
 from boardwright.trust.floor import LATEST
 from boardwright.trust.names import PLANS, SNAPSHOT, TARGETS, TIMESTAMP
-from boardwright.trust.offline import add_version, delegate_group, delegate_plans, next_root, read_role
-from boardwright.trust.online import LIFE, RENEW_AFTER, SignedRoles
+from boardwright.trust.offline import add_version, delegate_group, delegate_plans, next_root, read_role, to_bytes
+from boardwright.trust.online import LIFE, MAX_LEAP, RENEW_AFTER, SignedRoles
 from boardwright.trust.verifier import Trusted, Verifier
 from tests.unit.trust.test_offline import NOW, Desk
 
@@ -142,8 +142,9 @@ class TestAChange:
             cluster.roles.with_software("platform", one)
         two = add_version(one, SECOND, 5, cluster.vendor, NOW)
         three = add_version(two, Target("platform", "3.0", "*", "ef" * 32), 5, cluster.vendor, NOW)
+        assert cluster.roles.with_software("platform", three).names(SECOND), "a vendor signed another for somebody else"
         with pytest.raises(ConflictError):
-            cluster.roles.with_software("platform", three)
+            cluster.roles.with_software("platform", _leaping(cluster, two, MAX_LEAP + 1))
         with pytest.raises(ConflictError, match="root 1 was sent, the next is 2"):
             cluster.roles.with_root(cluster.desk.root)
 
@@ -219,6 +220,13 @@ def ends(roles: SignedRoles, name: str) -> float:
     kinds: dict[str, type[Any]] = {SNAPSHOT: Snapshot, TIMESTAMP: Timestamp}
     metadata: Metadata[Any] = read_role(roles.roles[name], kinds.get(name, Targets))
     return float(metadata.signed.expires.timestamp())
+
+
+def _leaping(cluster: Cluster, role: bytes, by: int) -> bytes:
+    metadata = read_role(role, Targets)
+    metadata.signed.version += by
+    metadata.sign(cluster.vendor)
+    return to_bytes(metadata)
 
 
 def _without(cluster: Cluster) -> bytes:

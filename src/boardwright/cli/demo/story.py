@@ -19,6 +19,7 @@ from boardwright.cli.demo.report import Report, groups, received
 from boardwright.cli.demo.software import GROUP, SECOND, second_version
 from boardwright.cli.demo.table import View, progress
 from boardwright.cli.output import count, size
+from boardwright.cli.passphrase import unlocked
 from boardwright.cli.publishing import prepare, send
 from boardwright.cli.signing import signing
 from boardwright.errors import BoardwrightError, FailedError, UnreachableError
@@ -99,7 +100,7 @@ class Story:
         shipment = prepare(self._client, packed)
         if shipment is None:
             raise FailedError(f"{GROUP} {manifest.version} lacks some of its own blobs")
-        send(self._client, shipment, signing(self._cluster.operator, time.time), lambda _: None)
+        send(self._client, shipment, signing(self._cluster.operator, unlocked, time.time), lambda _: None)
         self._view.say(
             f"Published {shipment.name}: {count(len(manifest.files), 'file')}, {size(manifest.size)},"
             f" of which {size(shipment.size)} are new."
