@@ -44,7 +44,7 @@ def first_root(folder: Path) -> bytes:
 
 
 def signing(folder: Path, secret: Secret, now: Callable[[], float]) -> Sign:
-    """What signs a version with the operator's key in `folder`, unlocked by `secret`; `now`: seconds since the epoch."""
+    """What signs a version with the operator's key in `folder`, unlocked by `secret`; `now`: seconds of the epoch."""
 
     def sign(known: SignedMetadata, target: Target, length: int, revive: bool) -> Publication:
         roles = verified(folder, known)
