@@ -13,6 +13,8 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+import msgspec
+
 from boardwright import log
 from boardwright.agent.deployer import Deployer
 from boardwright.agent.deployment import Event
@@ -143,13 +145,16 @@ class Station:
                 socket.send_group(datagram)
 
     def refresh(self, offers: Sequence[Offer], generation: int) -> None:
-        self._refresher.submit(functools.partial(self._refresh, tuple(offers), generation))
+        self._refresher.submit(functools.partial(self._refresh, tuple(offers), generation, self.driver.era))
 
     def source(self, source_id: str, url: str) -> FetchSource:
         return HttpSource(source_id, url, self._lines)
 
-    def _refresh(self, offers: Sequence[Offer], generation: int) -> None:
+    def _refresh(self, offers: Sequence[Offer], generation: int, era: int) -> None:
         found = find_plan(self._plans, self.settings.board.id, offers, generation)
+        if self._plans.era != era:  # `generation` may be a thief's
+            found = find_plan(self._plans, self.settings.board.id, offers, 0)
+        found = msgspec.structs.replace(found, era=self._plans.era)
         self._in_loop(lambda: self._planned(found))
 
     def _planned(self, found: PlanFound) -> None:

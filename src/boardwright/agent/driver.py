@@ -102,6 +102,11 @@ class BoardDriver:
         return self._record.generation
 
     @property
+    def era(self) -> int:
+        """The one in which the plan of that generation was signed."""
+        return self._record.era
+
+    @property
     def sequence(self) -> int:
         return self._record.sequence
 
@@ -144,6 +149,11 @@ class BoardDriver:
         """The answer to ``Outside.refresh``."""
         self._refreshing, plan = False, found.plan
         self.asking.verified(found.silent, now)
+        if plan is not None and found.era != self.era:
+            # A key was dropped that may have made up the highest numbers there are.
+            self._record = msgspec.structs.replace(
+                self._record, era=found.era, generation=0, retry=min(self.retry, plan.retry)
+            )
         if plan is None or plan.generation < self.generation:
             problems = "; ".join(found.problems)
             self.trouble = f"no server gave a plan: {problems}"
@@ -236,7 +246,8 @@ class BoardDriver:
 
     def _follow(self, plan: BoardPlan, now: float) -> None:
         for group in (*plan.groups, *plan.withheld):
-            if group not in self.groups:
+            # What this board was never meant to run is not installed, whoever has signed it.
+            if group not in self.groups and group in self.board.groups:
                 self.groups[group] = adopt(group, self._hands.running(group))
         for group, event in follow(plan, tuple(self.groups), self.retry):
             self._step(group, event, now)

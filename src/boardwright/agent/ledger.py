@@ -35,12 +35,14 @@ class KnownServer(msgspec.Struct, frozen=True):
 class Record(msgspec.Struct, frozen=True):
     """The ledger's content. `generation` is the highest plan taken, `sequence` that of the last report.
 
+    `era` is the one in which that plan was signed: in another one generation and retries begin anew.
     `retry` is the highest count of retries that the board has heard of: what was bad before it is forgotten.
     `accounts` are those of downloads that are over, so that a board that restarts still says where it got what it runs.
     """
 
     schema: int = SCHEMA
     generation: int = 0
+    era: int = 0
     sequence: int = 0
     retry: int = 0
     servers: dict[str, KnownServer] = {}

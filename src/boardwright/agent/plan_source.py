@@ -19,12 +19,14 @@ class PlanClient(Protocol):
 class PlanFound(msgspec.Struct, frozen=True):
     """`plan` is None if nobody had a good one; `problems` are one sentence per server that was of no use.
 
-    `silent` are the ids of those that did not answer at all.
+    `silent` are the ids of those that did not answer at all, `era` is the one that the plan was verified in
+    (``agent.signed_plans``).
     """
 
     plan: BoardPlan | None
     problems: tuple[str, ...]
     silent: frozenset[str] = frozenset()
+    era: int = 0
 
 
 def find_plan(client: PlanClient, board: str, offers: Sequence[Offer], generation: int) -> PlanFound:

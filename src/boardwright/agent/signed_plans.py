@@ -20,6 +20,7 @@ import urllib3
 from boardwright.errors import UsageError
 from boardwright.model.plan import BoardPlan, Withheld
 from boardwright.model.software import Target
+from boardwright.protocol.codec import MAX_NUMBER
 from boardwright.transfer.durable import write_durably
 from boardwright.trust.errors import UntrustedError
 from boardwright.trust.fetching import MetadataFetcher
@@ -54,12 +55,19 @@ class SignedPlans:
         directory.mkdir(exist_ok=True)
         self._verifier = Verifier(directory, write=write_durably, wall=wall, monotonic=time.monotonic, root=root)
 
+    @property
+    def era(self) -> int:
+        """Grows when the operator drops an online key: numbers that such a key may have made up count no more."""
+        return self._verifier.era
+
     def plan(self, api: str, board: str) -> BoardPlan:
         """What the server at `api` can prove that `board` is to run.
 
         Raises StaleError, UntrustedError, UnreachableError, FailedError: the next server may do better; OSError.
         """
         said = self._servers.plan(api, board)
+        if not 0 <= said.retry <= MAX_NUMBER:
+            raise UntrustedError(f"{api} says that this board may try again {said.retry} times")
         trusted = self._verifier.refresh(self._fetcher, api + METADATA)
         signed = self._part(trusted, api, board)
         for target in signed.groups.values():

@@ -18,19 +18,24 @@ LATEST = 253_402_300_799.0  # 9999-12-31T23:59:59Z: what TUF's date format can s
 
 
 class Floor(msgspec.Struct, frozen=True):
-    """`time` in seconds since the epoch, 0 if none was seen; `keys` are the ids of the online keys, sorted."""
+    """`time` in seconds since the epoch, 0 if none was seen; `keys` are the ids of the online keys, sorted.
+
+    `era` counts how often it started anew.
+    """
 
     time: float = 0.0
     keys: tuple[str, ...] = ()
+    era: int = 0
 
     def under(self, keys: frozenset[str]) -> "Floor":
         """The floor under these online keys: anew if one was dropped."""
-        dropped = frozenset(self.keys) - keys
-        return Floor(0.0 if dropped else self.time, tuple(sorted(keys)))
+        if frozenset(self.keys) - keys:
+            return Floor(0.0, tuple(sorted(keys)), self.era + 1)
+        return Floor(self.time, tuple(sorted(keys)), self.era)
 
     def seen(self, time: float) -> "Floor":
         """With a signed time that was verified."""
-        return Floor(max(self.time, time), self.keys)
+        return Floor(max(self.time, time), self.keys, self.era)
 
 
 def now(wall: float, floor: Floor, passed: float = 0.0) -> float:

@@ -14,6 +14,7 @@ import hashlib
 import msgspec
 
 from boardwright.model.plan import Plan
+from boardwright.protocol.codec import MAX_NUMBER
 from boardwright.trust.errors import UntrustedError
 
 BOARDS_PER_SHARD = 256  # some 50 kB of JSON; 100,000 boards are 512 shards, 80 kB of metadata
@@ -41,6 +42,8 @@ def read_shard(data: bytes) -> Plan:
         plan = _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UntrustedError("a part of the plan is signed and not of the documented form") from error
+    if not 0 <= plan.generation <= MAX_NUMBER:
+        raise UntrustedError(f"the signed plan has the generation {plan.generation}, which no message can say")
     indexes = {index for own in plan.boards.values() for index in own}
     if indexes and not 0 <= min(indexes) <= max(indexes) < len(plan.targets):
         raise UntrustedError("a part of the plan is signed and names targets that it has not")

@@ -102,6 +102,11 @@ class Verifier:
         """Seconds since the epoch as this board judges them."""
         return now(self._wall(), self._floor, self._monotonic() - self._learnt)
 
+    @property
+    def era(self) -> int:
+        """How often an online key was dropped: what such a key may have said before counts no more."""
+        return self._floor.era
+
     def refresh(self, fetcher: FetcherInterface, url: str) -> Trusted:
         """Bring the newest metadata from below `url`.
 

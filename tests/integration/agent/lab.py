@@ -71,6 +71,7 @@ class Software:
         install: InstallSpec | None = None,
         health: HealthSpec | None = None,
         requires: dict[str, str] | None = None,
+        board_types: tuple[str, ...] = ("*",),
     ) -> None:
         self.blobs: dict[str, bytes] = {}
         refs, entries = [], []
@@ -86,6 +87,7 @@ class Software:
             schema=SCHEMA,
             group=group,
             version=version,
+            board_types=board_types,
             files=tuple(entries),
             blobs=tuple(refs),
             requires=requires or {},
@@ -93,7 +95,7 @@ class Software:
             health=health,
         )
         data = encode_manifest(manifest)
-        self.target = Target(group, version, "*", digest_of(data))
+        self.target = Target(group, version, manifest.variant, digest_of(data))
         self.blobs[self.target.manifest] = data
 
 

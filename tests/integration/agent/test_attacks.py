@@ -135,6 +135,14 @@ class TestAStolenControlBoard:
         with pytest.raises(UntrustedError):
             cluster.signed.signed({}, thief, NOW)
 
+    @pytest.mark.parametrize("generation", [-1, 2**53])
+    def test_cannot_sign_a_generation_with_which_the_board_could_ask_nobody_any_more(
+        self, cluster: Cluster, generation: int
+    ) -> None:
+        cluster.generation = generation - 1
+        cluster.plan()
+        refused(cluster)
+
     def test_cannot_freeze_a_board_for_ever(self, cluster: Cluster) -> None:
         cluster.plan()
         cluster.ask()
@@ -224,6 +232,13 @@ class TestAServerOnTheWay:
         assert cluster.ask() == {}
 
 
+    @pytest.mark.parametrize("retry", [-1, 2**53])
+    def test_says_no_number_that_the_board_could_not_repeat(self, cluster: Cluster, retry: int) -> None:
+        cluster.plan()
+        cluster.server.plan = BoardPlan(1, retry=retry)
+        refused(cluster)
+
+
 class TestSomebodyWithAnotherRoot:
     def test_signs_for_his_own_boards_only(self, cluster: Cluster) -> None:
         stranger = Identities("attacked")
@@ -250,14 +265,15 @@ def test_a_whole_agent_fetches_nothing_that_is_not_signed_and_says_why(
     tmp_path: Path, planned: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("boardwright.agent.agent.ONCE_PATIENCE", 1.0)
+    board = msgspec.structs.replace(BOARD, groups=("attacked",))
     with servers(LabServer("c1s1", "1", "1")) as (server,):
         software = Software("1", {"motd": b"1"}, group="attacked")
         plan(1, software, on=(server,))
-        run_once(tmp_path, server)
+        run_once(tmp_path, server, board=board)
         server.served.clear()
         sign(2, planned, on=(server,), software=False)
         with pytest.raises(BoardwrightError, match="which nobody has signed whom this board trusts with attacked"):
-            run_once(tmp_path, server)
+            run_once(tmp_path, server, board=board)
         assert server.served == []
         assert (tmp_path / "root" / "attacked" / "current" / "motd").read_bytes() == b"1"
 

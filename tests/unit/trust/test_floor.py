@@ -33,8 +33,11 @@ class TestAFloor:
     def test_is_kept_when_a_key_is_added(self) -> None:
         assert Floor(NEW_YEAR, ("a",)).under(frozenset("ab")) == Floor(NEW_YEAR, ("a", "b"))
 
+    def test_says_the_same_era_while_no_key_is_dropped(self) -> None:
+        assert Floor(NEW_YEAR, ("a",), 4).under(frozenset("ab")).seen(NEW_YEAR + 1).era == 4
+
     def test_starts_anew_when_a_key_is_dropped(self) -> None:
-        assert Floor(NEW_YEAR, ("a", "b")).under(frozenset("b")) == Floor(0.0, ("b",))
+        assert Floor(NEW_YEAR, ("a", "b"), 4).under(frozenset("b")) == Floor(0.0, ("b",), 5)
 
 
 @pytest.mark.parametrize("value", [None, True, "2026", [], 1.5, -1, 0, math.nan, math.inf, 10**12, 10**400])
