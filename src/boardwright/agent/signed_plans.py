@@ -7,7 +7,8 @@ Rules:
 * Every version that the plan names must be named by the signed role of its group, with this very manifest. So nothing
   that nobody signed is ever fetched, and the manifest's digest vouches for every byte of it.
 * Metadata is on the disk, in ``state_dir/trust``, before it counts. It begins with the root that the board was given.
-* Whatever is wrong is the server's fault: the next one is asked.
+* Whatever is wrong is the server's fault: the next one is asked. Only a disk that takes no metadata is the board's own:
+  it is said, and tried again like the rest.
 """
 
 import time
@@ -17,7 +18,7 @@ from typing import Protocol
 
 import urllib3
 
-from boardwright.errors import UsageError
+from boardwright.errors import FailedError, UsageError
 from boardwright.model.plan import BoardPlan, Withheld
 from boardwright.model.software import Target
 from boardwright.protocol.codec import MAX_NUMBER
@@ -51,7 +52,7 @@ class SignedPlans:
         """`root` is what the board was given. OSError if the disk does not take the folder."""
         self._servers = servers
         self._fetcher = MetadataFetcher(servers.pool)
-        directory = state_dir / TRUST
+        self._directory = directory = state_dir / TRUST
         directory.mkdir(exist_ok=True)
         self._verifier = Verifier(directory, write=write_durably, wall=wall, monotonic=time.monotonic, root=root)
 
@@ -63,8 +64,17 @@ class SignedPlans:
     def plan(self, api: str, board: str) -> BoardPlan:
         """What the server at `api` can prove that `board` is to run.
 
-        Raises StaleError, UntrustedError, UnreachableError, FailedError: the next server may do better; OSError.
+        Raises StaleError, UntrustedError, UnreachableError, FailedError: the next server may do better.
         """
+        try:
+            return self._plan(api, board)
+        except OSError as error:
+            raise FailedError(
+                f"{error.filename or self._directory} takes no signed metadata: {error.strerror or error}",
+                hint="make room on this board's disk",
+            ) from error
+
+    def _plan(self, api: str, board: str) -> BoardPlan:
         said = self._servers.plan(api, board)
         if not 0 <= said.retry <= MAX_NUMBER:
             raise UntrustedError(f"{api} says that this board may try again {said.retry} times")

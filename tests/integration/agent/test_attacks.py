@@ -13,7 +13,7 @@ from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, Snapshot, Timestamp
 
 from boardwright.agent.signed_plans import SignedPlans
-from boardwright.errors import BoardwrightError
+from boardwright.errors import BoardwrightError, FailedError
 from boardwright.model.plan import BoardPlan, Plan, Withheld
 from boardwright.model.software import Target, digest_of
 from boardwright.net.agent_client import AgentClient
@@ -196,8 +196,9 @@ class TestAServerOnTheWay:
 
     def test_cannot_hand_out_another_part_of_the_plan(self, cluster: Cluster) -> None:
         cluster.publish(GOOD)
+        cluster.publish(NEXT)
         cluster.plan(GOOD)
-        evil = shards_of(Plan(9, 0, (EVIL,), {BOARD.id: (0,)}))["plans/0"]
+        evil = shards_of(Plan(9, 0, (NEXT,), {BOARD.id: (0,)}))["plans/0"]
         cluster.server.shards = dict.fromkeys(cluster.server.shards, evil)
         refused(cluster)
 
@@ -231,7 +232,6 @@ class TestAServerOnTheWay:
         cluster.server.plan = BoardPlan(1, withheld={"platform": Withheld(GOOD)})
         assert cluster.ask() == {}
 
-
     @pytest.mark.parametrize("retry", [-1, 2**53])
     def test_says_no_number_that_the_board_could_not_repeat(self, cluster: Cluster, retry: int) -> None:
         cluster.plan()
@@ -253,6 +253,18 @@ class TestABoardWithoutAClock:
         cluster.publish(GOOD)
         cluster.plan(GOOD)
         cluster.wall = 0.0
+        assert cluster.ask() == {"platform": "1"}
+
+
+class TestADiskThatTakesNoMetadata:
+    def test_is_a_sentence_and_the_board_goes_on_when_it_does_again(self, cluster: Cluster, tmp_path: Path) -> None:
+        cluster.publish(GOOD)
+        cluster.plan(GOOD)
+        in_the_way = tmp_path / "trust" / "timestamp.json"
+        in_the_way.mkdir()
+        with pytest.raises(FailedError, match="takes no signed metadata: Is a directory"):
+            cluster.ask()
+        in_the_way.rmdir()
         assert cluster.ask() == {"platform": "1"}
 
 
