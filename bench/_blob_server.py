@@ -7,15 +7,17 @@ import asyncio
 import sys
 from pathlib import Path
 
+from boardwright.server.callers import Callers
 from boardwright.transfer.listen import KeyFiles, Listener
 from boardwright.transfer.serve import BlobService
 from boardwright.transfer.store import BlobStore
-from boardwright.trust.credentials import CERTIFICATE, KEY
+from boardwright.trust.credentials import CERTIFICATE, KEY, load_credentials
 
 
 async def serve(root: Path, folder: Path) -> None:
     keys = KeyFiles(folder / CERTIFICATE, folder / KEY)
-    listener = Listener(BlobService(BlobStore(root), 64), ("127.0.0.1", 0), "rsgi", root / "locks", keys)
+    callers = Callers(load_credentials(keys.certificate, keys.key, folder / "trust", "bench"))
+    listener = Listener(BlobService(BlobStore(root), 64, callers), ("127.0.0.1", 0), "rsgi", root / "locks", keys)
     await listener.start()
     print(listener.url, flush=True)
     await asyncio.to_thread(sys.stdin.read)

@@ -12,6 +12,7 @@ from boardwright.model.inventory import Board
 from boardwright.model.location import Location
 from boardwright.model.plan import Plan
 from boardwright.model.software import Target, decode_manifest, digest_of
+from boardwright.server.callers import Callers
 from boardwright.server.clocks import Clocks
 from boardwright.server.signing import OnlineKey, Signing, read_signed
 from boardwright.state.kv import KV
@@ -60,6 +61,10 @@ class Identities:
     def lines(self, who: Credentials | None = None) -> Lines:
         """Lines to this cluster's servers, of a board if it is all the same."""
         return lines_of(who or self.board("c1s9"))
+
+    def callers(self, server: Credentials | None = None) -> Callers:
+        """The sessions of a server of this cluster."""
+        return Callers(server or self.server("c1s1"))
 
     def keys(self, folder: Path, server: str = "c1s1") -> KeyFiles:
         """The files of a server in `folder`, made if they are not there."""

@@ -46,6 +46,10 @@ class RefusedError(BoardwrightError):
     exit_code: ClassVar[int] = 3
 
 
+class ForbiddenError(RefusedError):
+    """Who asks is known, and may not (exit code 3)."""
+
+
 class UnreachableError(BoardwrightError):
     """No server answered; the same call may succeed later (exit code 4)."""
 

@@ -8,6 +8,7 @@ import socket
 import ssl
 import struct
 import time
+import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,15 @@ import msgspec.msgpack
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from cryptography.x509 import (
+    SubjectAlternativeName,
+    UniformResourceIdentifier,
+    load_der_x509_certificate,
+    load_pem_x509_certificate,
+)
 
 DATAGRAM = 1200
 RANGE = 8 * 1024 * 1024
@@ -31,6 +41,13 @@ class Client:
 
     def __init__(self, cluster: str, folder: Path, location: tuple[str, str], interface: str, control: tuple[str, int]):
         board = folder.name
+        key = load_pem_private_key((folder / "key.pem").read_bytes(), None)
+        assert isinstance(key, EllipticCurvePrivateKey)
+        self.key = key
+        self.certificate = load_pem_x509_certificate((folder / "certificate.pem").read_bytes()).public_bytes(
+            Encoding.DER
+        )
+        self.tokens: dict[str, str] = {}
         self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self.tls.minimum_version = ssl.TLSVersion.TLSv1_3
         self.tls.check_hostname = False
@@ -124,7 +141,7 @@ class Client:
         got = bytearray()
         while len(got) < size:
             last = min(len(got) + RANGE, size) - 1
-            headers = {"Range": f"bytes={len(got)}-{last}", "Boardwright-Board": self.board}
+            headers = {"Range": f"bytes={len(got)}-{last}"}
             got += self.get(f"{sources[0]['u']}/v1/blobs/{sha256}", headers)
         for index in range(0, len(pieces), 32):
             piece = got[index // 32 * PIECE : (index // 32 + 1) * PIECE]
@@ -184,7 +201,33 @@ class Client:
 
     def get(self, url: str, headers: dict[str, str] | None = None, body: bytes | None = None) -> bytes:
         """GET, or POST with a body."""
-        request = urllib.request.Request(url, body, headers or {})
+        base = "/".join(url.split("/")[:3])
+        if base not in self.tokens:
+            self.tokens[base] = self.prove(base)
+        return self.send(url, {"Authorization": f"Bearer {self.tokens[base]}", **(headers or {})}, body)
+
+    def prove(self, base: str) -> str:
+        """A session at the server whose certificate is at the other end."""
+        host, port = base.removeprefix("https://").split(":")
+        with socket.create_connection((host, int(port))) as line, self.tls.wrap_socket(line) as secured:
+            shown = load_der_x509_certificate(secured.getpeercert(binary_form=True) or b"")
+        (name,) = shown.extensions.get_extension_for_class(SubjectAlternativeName).value.get_values_for_type(
+            UniformResourceIdentifier
+        )
+        parts = urllib.parse.urlsplit(name)
+        assert "role=server" in parts.query
+        server = parts.path.removeprefix("/").encode()
+        nonce = base64.b64decode(json.loads(self.send(f"{base}/v1/session/nonce", {}))["nonce"])
+        statement = b"boardwright session\0" + len(server).to_bytes(2, "big") + server + nonce
+        signature = self.key.sign(statement, ECDSA(SHA256()))
+        texts = [base64.b64encode(data).decode() for data in (self.certificate, nonce, signature)]
+        proof = {"chain": [texts[0]], "nonce": texts[1], "signature": texts[2]}
+        headers = {"Content-Type": "application/json"}
+        token: str = json.loads(self.send(f"{base}/v1/session", headers, json.dumps(proof).encode()))["token"]
+        return token
+
+    def send(self, url: str, headers: dict[str, str], body: bytes | None = None) -> bytes:
+        request = urllib.request.Request(url, body, headers)
         with urllib.request.urlopen(request, timeout=10, context=self.tls) as answer:
             data: bytes = answer.read()
             return data

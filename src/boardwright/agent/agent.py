@@ -63,15 +63,15 @@ class Station:
         self._credentials = credentials
         self.heard_offer = False
         self._lines = lines_of(credentials)
-        self._client = AgentClient(self._lines)
+        self.client = AgentClient(self._lines)
         self._witness = Witness(credentials.authority, time.monotonic())
-        self._plans = SignedPlans(self._client, settings.state_dir, read_first_root(settings.cluster.trust))
+        self._plans = SignedPlans(self.client, settings.state_dir, read_first_root(settings.cluster.trust))
         self._deployer = Deployer(
             settings.board,
             root=settings.root,
             state_dir=settings.state_dir,
             limits=FetchLimits(rate=settings.download, store_quota=settings.store_quota),
-            client=self._client,
+            client=self.client,
             environ=environ,
             installers=installers,
         )
@@ -221,8 +221,7 @@ class Agent:
 
         With `once` raises FailedError if a board does not, UnreachableError if no server answered.
         """
-        client = AgentClient(lines_of(self._credentials[0]))
-        postman = Postman(client, self._told)
+        postman = Postman(self._client_of, self._told)
         installers = find_installers()
         _log.info("installers", names=" ".join(sorted(installers)))
         self._stations = [
@@ -244,6 +243,9 @@ class Agent:
             postman.close(LET_GO)
             for station in self._stations:
                 station.close()
+
+    def _client_of(self, board: str) -> AgentClient:
+        return next(station.client for station in self._stations if station.settings.board.id == board)
 
     def _told(self, answer: ReportsTaken) -> None:
         for station in self._stations:

@@ -137,15 +137,19 @@ def _reason(driver: BoardDriver, deployment: Deployment) -> str:
     return reason
 
 
+Told = Callable[[ReportsTaken], None]
+
+
 class Postman:
     """Delivers reports of all boards of the process from a thread of its own.
 
-    `told` is called in that thread with what the server answers who took them.
+    `clients` says which client speaks for a board: each reports for itself. `told` is called in that thread with what
+    the server answers who took them.
     """
 
-    def __init__(self, client: AgentClient, told: Callable[[ReportsTaken], None] = lambda answer: None) -> None:
+    def __init__(self, clients: Callable[[str], AgentClient], told: Told = lambda answer: None) -> None:
         self._told = told
-        self._client = client
+        self._clients = clients
         self._worker = Worker("reports")
         self._lock = threading.Lock()
         self._waiting: dict[str, BoardReport] = {}
@@ -180,12 +184,14 @@ class Postman:
             if api is None:
                 continue
             try:
-                answer = self._client.report(api, tuple(reports.values()))
+                for board in tuple(reports):
+                    answer = self._clients(board).report(api, (reports[board],))
+                    del reports[board]
+                    self._told(answer)
             except BoardwrightError as error:
                 _log.debug("report not taken", api=api, error=str(error))
                 continue
             self._good = api
-            self._told(answer)
             return
         self._good = None
         with self._lock:

@@ -38,6 +38,7 @@ GET    /v1/tokens                                                      TokenList
 DELETE /v1/tokens/DIGEST                                               TokenStatus, of what was dropped
 ====== ================================== ============================ ==========================================
 
+Who may call what stands in one table, ``server/api/callers.py``. The session calls are in ``model/sessions.py``.
 The bodies of the last ones are in ``model/admission.py``.
 
 Everything but health, plan, metadata, reports, authority and verify is answered by the active; a standby answers 307

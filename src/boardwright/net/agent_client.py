@@ -55,7 +55,7 @@ class AgentClient:
     """HTTP to any server, by the URLs that its offers name, over `lines`."""
 
     def __init__(self, lines: Lines) -> None:
-        self._headers = {"Boardwright-Board": lines.name, "User-Agent": "boardwright", "Accept-Encoding": "identity"}
+        self._headers = {"User-Agent": "boardwright", "Accept-Encoding": "identity"}
         self._pool, self._manifests = (
             lines.manager(
                 seconds,

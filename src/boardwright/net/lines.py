@@ -8,9 +8,4 @@ import urllib3
 class Lines(Protocol):
     """Raises UntrustedError (a MalformedError) where a request finds another than a server of the cluster."""
 
-    @property
-    def name(self) -> str:
-        """The id of whose lines these are, '' for a stranger."""
-        ...
-
     def manager(self, seconds: float | None = None, **options: Any) -> urllib3.PoolManager: ...

@@ -37,6 +37,7 @@ BLOCK = 1024 * 1024  # bytes per read of an upload; the default of 16 KiB is slo
 
 BUSY = 503
 REDIRECT = 307
+UNPROVEN = 401
 NO_ANSWER = (UnreachableError, MalformedError)  # dead, or none of this cluster's: the next server is asked
 
 
@@ -117,6 +118,11 @@ class Servers:
 
     def ask_at(self, base: str, call: Call) -> Answer:
         """Send `call` to one server and take what it says; raises UnreachableError, UntrustedError."""
+        answer = self._ask(base, call)
+        # A session that is over is renewed on the line, but for an upload, which has to begin anew.
+        return self._ask(base, call) if answer.status == UNPROVEN and isinstance(call.body, Upload) else answer
+
+    def _ask(self, base: str, call: Call) -> Answer:
         body: bytes | BinaryIO | None
         headers = dict(self._headers)
         if isinstance(call.body, Upload):

@@ -19,13 +19,16 @@ from boardwright.server.api import (
     retries,
     rollouts,
     servers,
+    sessions,
     software,
     uploads,
 )
 from boardwright.server.api.app import make_app
+from boardwright.server.api.callers import members_only
 from boardwright.server.api.gate import active_only, own_cluster_only
 from boardwright.server.api.metrics import Counted
 from boardwright.server.board_reports import BoardReports
+from boardwright.server.callers import Callers
 from boardwright.server.claims import Claims
 from boardwright.server.damage import Damage
 from boardwright.server.deployments import Deployments
@@ -71,6 +74,7 @@ class ApiParts(msgspec.Struct, frozen=True, kw_only=True):
     scrubber: Scrubber
     checker: Checker
     door: Door
+    callers: Callers
 
 
 def api(parts: ApiParts, counted: Iterable[Counted]) -> Litestar:
@@ -84,6 +88,7 @@ def api(parts: ApiParts, counted: Iterable[Counted]) -> Litestar:
             *servers.status_routes(parts.peers),
             *checks.routes(parts.checker),
             *metrics.routes(counted),
+            *sessions.routes(parts.callers),
             *joins.authority_routes(parts.door.authority),
         ],
         on_the_active=[
@@ -97,6 +102,6 @@ def api(parts: ApiParts, counted: Iterable[Counted]) -> Litestar:
             *rollouts.routes(parts.watch),
             *joins.routes(parts.door.admission, parts.door.tokens),
         ],
-        guard=own_cluster_only(parts.cluster),
+        guards=[own_cluster_only(parts.cluster), members_only(parts.callers)],
         gate=active_only(parts.standing, parts.server),
     )

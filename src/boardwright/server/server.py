@@ -32,12 +32,12 @@ from boardwright.server.announcer import Announcer
 from boardwright.server.api.uploads import Intake
 from boardwright.server.asking import Asking
 from boardwright.server.board_reports import BoardReports
+from boardwright.server.callers import Callers
 from boardwright.server.claims import Claims
 from boardwright.server.clocks import Clocks
 from boardwright.server.counters import counted
 from boardwright.server.courier import Courier
 from boardwright.server.deployments import Deployments
-from boardwright.server.distance import leaves_chassis
 from boardwright.server.door import Door
 from boardwright.server.engine import open_engine
 from boardwright.server.executor import Executor
@@ -88,6 +88,7 @@ class Server:
         self._settings = settings
         self._credentials = credentials
         self._lines = lines_of(credentials)
+        self._callers = Callers(credentials)
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self._active_since = time.monotonic()
@@ -125,8 +126,8 @@ class Server:
         self._blobs = BlobService(
             self._storage.blobs,
             settings.admission,
+            self._callers,
             caps=Caps(settings.per_board, settings.total, settings.inter_chassis),
-            is_far=leaves_chassis(self._mirror, settings.location),
         )
         self._replicator: Replicator | None = None
         self._status = OwnStatus(
@@ -286,6 +287,7 @@ class Server:
             self._kv, self._role.commit, self._mirror, storage.blobs, storage.pieces, events, self._signing, time.time
         )
         return ApiParts(
+            callers=self._callers,
             server=self._settings.id,
             cluster=self._settings.cluster.name,
             blobs_url=blobs,

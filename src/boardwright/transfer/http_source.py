@@ -37,9 +37,6 @@ _BUSY = (429, 503)
 class Lines(Protocol):
     """What is needed of ``trust.lines``: TLS to the servers of the cluster and to nobody else."""
 
-    @property
-    def name(self) -> str: ...
-
     def pool(self, url: str, **options: Any) -> urllib3.HTTPSConnectionPool: ...
 
 
@@ -50,7 +47,7 @@ class HttpSource:
         self.id = source_id
         self.url = url
         self._connect_timeout = connect_timeout
-        self._headers = {"Boardwright-Board": lines.name, "Accept-Encoding": "identity", "User-Agent": "boardwright"}
+        self._headers = {"Accept-Encoding": "identity", "User-Agent": "boardwright"}
         self._prefix = ""
         self._pool: urllib3.HTTPSConnectionPool | None = None
         # A URL comes from the network: a bad one is a bad source when it is asked, no reason to fall over now.

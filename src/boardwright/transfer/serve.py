@@ -5,8 +5,9 @@ Rules:
 * Bytes go from the file to the socket in Granian, not through Python. It tells nothing of their progress, so what
   is counted and bounded is the **granted range**: at most ``RANGE_SIZE`` bytes; a longer one is answered shorter
   (206 may be, RFC 9110 section 15.3.7). A plain GET is granted whole, so that curl works.
-* Every grant needs a slot (see ``admission``) of the client, which is named by the ``Boardwright-Board`` header,
-  else by its address; without one the answer is 503 with Retry-After.
+* Only members of the cluster get blobs: who calls must have a session (401), which this port opens, too.
+* Every grant needs a slot (see ``admission``) of the client, which is known by its session; without one the answer is
+  503 with Retry-After.
 * Caps are kept per granted range, too: a range waits for its turn (see ``caps``) for at most a second and may be
   granted in part. Under a cap a whole blob is sent at once only if it is no longer than a range.
 * A blob never changes: its ETag is its digest and it may be cached for ever.
@@ -16,9 +17,13 @@ Rules:
 import re
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
+import msgspec
+
+from boardwright.errors import MalformedError
+from boardwright.model.sessions import MAX_PROOF, NONCE_PATH, SESSION_PATH
 from boardwright.model.software import RANGE_SIZE
 from boardwright.transfer.admission import LAPSE, Admission
 from boardwright.transfer.caps import Caps
@@ -26,11 +31,9 @@ from boardwright.transfer.gate import Gate
 from boardwright.transfer.ranges import Span, Unsatisfiable, parse_range
 from boardwright.transfer.store import BlobStore
 
-CLIENT_HEADER = "boardwright-board"
 RETRY_AFTER = "1"  # seconds; a slot lapses after about three, and whoever waits has other servers to ask
 SLOTS, CAPS = "slots", "caps"  # why a range was refused
 _PATH = re.compile(r"/v1/blobs/([0-9a-f]{64})")
-_MAX_CLIENT = 128  # characters of a client's name that are kept
 Headers = list[tuple[str, str]]
 _LATER: Headers = [("retry-after", RETRY_AFTER)]
 
@@ -45,44 +48,63 @@ class RsgiScope(Protocol):
     proto: str
     method: str
     path: str
-    client: str
     headers: RsgiHeaders
 
 
 class RsgiProtocol(Protocol):
-    """How Granian takes an answer."""
+    """How Granian hands over a body and takes an answer."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
 
     def response_empty(self, status: int, headers: Headers) -> None: ...
 
     def response_str(self, status: int, headers: Headers, body: str) -> None: ...
+
+    def response_bytes(self, status: int, headers: Headers, body: bytes) -> None: ...
 
     def response_file(self, status: int, headers: Headers, file: str) -> None: ...
 
     def response_file_range(self, status: int, headers: Headers, file: str, start: int, end: int) -> None: ...
 
 
-class BlobService:
-    """Serves the complete blobs of `store` for which `holds` is true (default: all).
+class Client(msgspec.Struct, frozen=True):
+    """Who asks for blobs; what one that is `far` gets leaves this server's chassis."""
 
-    `is_far` answers whether what a client gets leaves this server's chassis (default: nothing does).
-    """
+    id: str
+    far: bool
+
+
+class Callers(Protocol):
+    """Who may have blobs; opens sessions."""
+
+    def client(self, authorization: str | None) -> Client:
+        """Whose token is in the header; raises MalformedError if it is nobody's."""
+        ...
+
+    def answer(self, method: str, path: str, body: bytes) -> tuple[int, bytes] | None:
+        """Status and JSON for a session call, None for any other."""
+        ...
+
+
+class BlobService:
+    """Serves the complete blobs of `store` for which `holds` is true (default: all)."""
 
     def __init__(
         self,
         store: BlobStore,
         admission: int,
+        callers: Callers,
         *,
         holds: Callable[[str], bool] | None = None,
         caps: Caps = Caps(),
-        is_far: Callable[[str], bool] | None = None,
         lapse: float = LAPSE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
+        self._callers = callers
         self._holds = holds
         self._admission = Admission(caps.bound(admission), lapse=lapse, clock=clock)
         self._gate = Gate(caps, clock)
-        self._is_far = is_far or (lambda client: False)
         self.bytes_served = 0
         self.bytes_far = 0
         self.refused: Counter[str] = Counter({SLOTS: 0, CAPS: 0})
@@ -109,14 +131,34 @@ class BlobService:
 
     async def __rsgi__(self, scope: RsgiScope, protocol: RsgiProtocol) -> None:
         match = _PATH.fullmatch(scope.path)
-        if match is None:
+        if scope.path in (NONCE_PATH, SESSION_PATH):
+            await self._session(scope, protocol)
+        elif match is None:
             _say(protocol, 404, f"there is nothing at {scope.path[:200]}; blobs are at /v1/blobs/<sha256>")
         elif scope.method not in ("GET", "HEAD"):
             _say(protocol, 405, f"{scope.method} is not for blobs", [("allow", "GET, HEAD")])
         else:
-            await self._answer(match[1], scope, protocol)
+            try:
+                client = self._callers.client(scope.headers.get("authorization"))
+            except MalformedError as error:
+                _say(protocol, 401, str(error))
+                return
+            await self._answer(match[1], client, scope, protocol)
 
-    async def _answer(self, sha256: str, scope: RsgiScope, protocol: RsgiProtocol) -> None:
+    async def _session(self, scope: RsgiScope, protocol: RsgiProtocol) -> None:
+        body = b""
+        async for chunk in protocol:
+            body += chunk
+            if len(body) > MAX_PROOF:
+                _say(protocol, 413, f"a proof has at most {MAX_PROOF} bytes")
+                return
+        answer = self._callers.answer(scope.method, scope.path, body)
+        if answer is None:
+            _say(protocol, 405, f"{scope.method} is not for {scope.path}")
+        else:
+            protocol.response_bytes(answer[0], [("content-type", "application/json")], answer[1])
+
+    async def _answer(self, sha256: str, client: Client, scope: RsgiScope, protocol: RsgiProtocol) -> None:
         size = None if self._holds is not None and not self._holds(sha256) else self._store.size(sha256)
         if size is None:
             _say(protocol, 404, f"no blob {sha256} here")
@@ -138,22 +180,21 @@ class BlobService:
             _say(protocol, 416, f"blob {sha256} has {size} bytes", [("content-range", f"bytes */{size}")])
         elif scope.method == "HEAD":
             protocol.response_empty(200, [*headers, ("content-length", str(size))])
-        elif not self._admission.admit(client := _client(scope)):
+        elif not self._admission.admit(client.id):
             self._refuse(SLOTS, protocol)
         else:
             await self._grant(sha256, size, span, client, headers, protocol)
 
     async def _grant(
-        self, sha256: str, size: int, span: Span | None, client: str, headers: Headers, protocol: RsgiProtocol
+        self, sha256: str, size: int, span: Span | None, client: Client, headers: Headers, protocol: RsgiProtocol
     ) -> None:
         start, end = span or (0, size)
-        far = self._is_far(client)
         if span is None and self._gate.capped and size > RANGE_SIZE:
             self.refused[CAPS] += 1
             _say(protocol, 429, f"this server keeps caps: ask for ranges of at most {RANGE_SIZE} bytes", _LATER)
             return
         if self._gate.capped and end > start:
-            granted = await self._gate.enter(client, far, end - start, whole=span is None)
+            granted = await self._gate.enter(client.id, client.far, end - start, whole=span is None)
             if not granted:
                 self._refuse(CAPS, protocol)
                 return
@@ -162,7 +203,7 @@ class BlobService:
                 _say(protocol, 404, f"no blob {sha256} here")  # it was removed meanwhile
                 return
         self.bytes_served += end - start
-        self.bytes_far += (end - start) * far
+        self.bytes_far += (end - start) * client.far
         file, headers = str(self._store.path(sha256)), [*headers, ("content-length", str(end - start))]
         if span is None:
             protocol.response_file(200, headers, file)
@@ -173,11 +214,6 @@ class BlobService:
     def _refuse(self, reason: str, protocol: RsgiProtocol) -> None:
         self.refused[reason] += 1
         _say(protocol, 503, f"all {reason} are taken, ask the next server", _LATER)
-
-
-def _client(scope: RsgiScope) -> str:
-    """The client's name for admission: the board it says it is, else its address without the port."""
-    return (scope.headers.get(CLIENT_HEADER) or scope.client.rpartition(":")[0])[:_MAX_CLIENT]
 
 
 def _names(if_none_match: str | None, tag: str) -> bool:

@@ -6,6 +6,8 @@ Rules:
 * The other end's certificate must be signed by the cluster's authority, say that it is a server's, and bear a key that
   is not revoked, also by the time of a later request on the same line. Names of hosts are nothing: a certificate says
   who somebody is, not at which address.
+* Who has credentials proves itself on each server that it talks to (``sessions``), before the first question and when
+  the token is over or the server was restarted; the token goes to that server only, whoever says otherwise.
 * No clock is needed: the dates of certificates are not looked at (see ``identity``).
 * With a deadline, an answer takes so many seconds from its request to its last byte, whatever the other end does.
 """
@@ -14,17 +16,27 @@ import errno
 import ssl
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 import urllib3
 from urllib3.connection import HTTPSConnection
-from urllib3.exceptions import LocationValueError
+from urllib3.exceptions import LocationValueError, ProtocolError
 
+from boardwright.errors import RefusedError
+from boardwright.model.sessions import NONCE_PATH, SCHEME, SESSION_PATH, Nonce, Proof, Token
 from boardwright.trust.credentials import Credentials
 from boardwright.trust.deadline import DeadlineSocket
 from boardwright.trust.errors import UntrustedError
 from boardwright.trust.identity import Authority, Identity, Role
+from boardwright.trust.sessions import proof
 
+Content = TypeVar("Content")
+RENEW = 0.8  # of a token's life; then a new one, so that hardly any call is answered 401
+SESSION_PAUSE = 2.0  # seconds without a byte, as for everything that is answered from memory
+MAX_SESSION_ANSWER = 16 * 1024  # bytes; a token has less than three thousand
+MAX_SAID = 500  # characters of a server's sentence
+ENDED, UNPROVEN, FORBIDDEN = 200, 401, 403
 NO_CHECK_TIME = ssl.VerifyFlags(0x200000)  # X509_V_FLAG_NO_CHECK_TIME of OpenSSL, which Python has no name for
 
 
@@ -49,14 +61,10 @@ class Lines:
         self._credentials = credentials
         self._authority = authority
         self._revoked = revoked
+        self._tokens: dict[str, tuple[str, float]] = {}  # by server: the token, and when a new one is due
         self._plain = client_context(authority)
         self._timed = client_context(authority)
         self._timed.sslsocket_class = DeadlineSocket
-
-    @property
-    def name(self) -> str:
-        """The id of whose lines these are, '' for a stranger."""
-        return "" if self._credentials is None else self._credentials.identity.id
 
     def manager(self, seconds: float | None = None, **options: Any) -> urllib3.PoolManager:
         """Pools for any server; an answer takes `seconds` at most, if that is said. Knows no scheme but https."""
@@ -82,6 +90,31 @@ class Lines:
             raise UntrustedError(f"{found.id} answers as a server and is none ({found.role.value})")
         return found
 
+    @property
+    def has_name(self) -> bool:
+        """Whether these are a member's lines, who proves itself."""
+        return self._credentials is not None
+
+    def token(self, server: str) -> str:
+        """What is good at this server now, '' if nothing is."""
+        token, until = self._tokens.get(server, ("", 0.0))
+        return token if time.monotonic() < until else ""
+
+    def keep(self, server: str, token: Token) -> None:
+        """What this server gave."""
+        self._tokens[server] = (token.token, time.monotonic() + RENEW * token.seconds)
+
+    def forget(self, server: str, token: str) -> None:
+        """This server does not take the token (any more)."""
+        if self._tokens.get(server, ("", 0.0))[0] == token:
+            self._tokens.pop(server, None)
+
+    def proof(self, server: str, nonce: bytes) -> Proof:
+        """What proves to this server whose lines these are."""
+        if self._credentials is None:
+            raise UntrustedError("a stranger has nothing to prove itself with")
+        return Proof(self._credentials.chain, nonce, proof(server, nonce, self._credentials.key))
+
     def _secured(self, seconds: float | None) -> dict[str, Any]:
         return {"ssl_context": self._plain if seconds is None else self._timed, "assert_hostname": False}
 
@@ -91,28 +124,108 @@ class Lines:
         return type("_Pool", (urllib3.HTTPSConnectionPool,), {"ConnectionCls": connection})
 
 
+class _Said(msgspec.Struct, frozen=True):
+    error: str
+
+
 class _Line(HTTPSConnection):
     lines: Lines
     seconds: float
     certificate = b""
+    server = ""  # the id of who is at the other end
+    _proving = False
+    _sent = ""  # the token of the last request
+    _again: tuple[tuple[Any, ...], dict[str, Any]] | None = None  # the last request, if it can be sent again
 
     def connect(self) -> None:
         """Raises UntrustedError beside what urllib3 raises."""
         try:
             super().connect()
             self.certificate = self.sock.getpeercert(binary_form=True) or b""  # type: ignore[union-attr]  # connected
-            self.lines.server(self.certificate)
+            found = self.lines.server(self.certificate)
+            self.server = found.id if found is not None else ""
             self.is_verified = True  # by that; who joins knows better only by what comes, and urllib3 need not warn him
         except (ssl.SSLCertVerificationError, UntrustedError) as error:
             self.close()
             raise UntrustedError(f"who answers at {self.host} port {self.port} is no server of this cluster") from error
 
     def request(self, *arguments: Any, **options: Any) -> None:
-        if self.certificate and not self.is_closed:
+        """Raises UntrustedError, RefusedError if the server does not let these lines' owner in."""
+        if self._proving:
+            super().request(*arguments, **options)
+            return
+        if self.is_closed:
+            self.connect()
+        else:
             self.lines.server(self.certificate)  # it may have been revoked since the last request
-        super().request(*arguments, **options)
         if isinstance(self.sock, DeadlineSocket):
             self.sock.deadline = time.monotonic() + self.seconds
+        if self.lines.has_name and not self.lines.token(self.server):
+            self._prove()
+        self._again = (arguments, options) if isinstance(options.get("body"), bytes | None) else None
+        super().request(*arguments, **options)
+
+    def putrequest(self, *arguments: Any, **options: Any) -> None:
+        super().putrequest(*arguments, **options)
+        self._sent = "" if self._proving else self.lines.token(self.server)
+        if self._sent:
+            self.putheader("Authorization", SCHEME + self._sent)
+
+    def getresponse(self) -> Any:
+        """The answer; a token that the server does not take (any more) is replaced once and the request sent again."""
+        answer = super().getresponse()
+        if answer.status != UNPROVEN or self._proving or not self._sent:
+            return answer
+        self.lines.forget(self.server, self._sent)
+        again, self._again = self._again, None
+        if again is None:
+            return answer
+        self._drained(answer)
+        self.request(*again[0], **again[1])
+        return super().getresponse()
+
+    def _prove(self) -> None:
+        pause = self.sock.gettimeout() if self.sock is not None else None
+        self._proving = True
+        try:
+            self._set_pause(SESSION_PAUSE)
+            given = self._exchange("GET", NONCE_PATH, None, Nonce)
+            body = msgspec.json.encode(self.lines.proof(self.server, given.nonce))
+            self.lines.keep(self.server, self._exchange("POST", SESSION_PATH, body, Token))
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            self._proving = False
+            self._set_pause(pause)
+
+    def _exchange(self, method: str, path: str, body: bytes | None, content: type[Content]) -> Content:
+        headers = {"User-Agent": "boardwright", "Content-Type": "application/json"}
+        self.request(method, path, body=body, headers=headers, preload_content=False)
+        answer = self.getresponse()
+        data = self._drained(answer)
+        try:
+            if answer.status == ENDED:
+                return msgspec.json.decode(data, type=content)
+            said = msgspec.json.decode(data, type=_Said).error[:MAX_SAID]
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ProtocolError(
+                f"{self.server} answered {method} {path} with something else than documented"
+            ) from error
+        if answer.status in (UNPROVEN, FORBIDDEN):
+            raise RefusedError(f"{self.server} does not let in who asks: {said}")
+        raise ProtocolError(f"{self.server} answered {answer.status} to {method} {path}: {said}")
+
+    def _drained(self, answer: Any) -> bytes:
+        data: bytes = answer.read(MAX_SESSION_ANSWER)
+        if answer.read(1):
+            self.close()
+            raise ProtocolError(f"{self.server} says more about sessions than {MAX_SESSION_ANSWER} bytes")
+        return data
+
+    def _set_pause(self, seconds: float | None) -> None:
+        if self.sock is not None:
+            self.sock.settimeout(seconds)
 
     def send(self, data: Any) -> None:
         try:

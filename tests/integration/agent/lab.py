@@ -121,9 +121,11 @@ class LabServer:
         self.sent: dict[str, int] = {}  # blob bytes by digest
         self.silent = False
         self.hangs_at_plan = False  # a request for the plan is taken and never answered
+        identity = LAB.server(id, chassis, slot)
+        self.callers = LAB.callers(identity)
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self.http.daemon_threads = True
-        self.url = over_tls(self.http)
+        self.url = over_tls(self.http, LAB.server_side(identity))
         self.address: Address = ("127.0.0.1", 0)
         self._thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01})
         self._thread.start()
@@ -161,6 +163,8 @@ def _handler(server: LabServer) -> type[BaseHTTPRequestHandler]:  # noqa: C901 -
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
+            if self._session(b""):
+                return
             if self.path.startswith("/v1/plan/boards/"):
                 if server.hangs_at_plan:
                     server.released.wait()
@@ -201,8 +205,16 @@ def _handler(server: LabServer) -> type[BaseHTTPRequestHandler]:  # noqa: C901 -
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
+            if self._session(body):
+                return
             server.reports += msgspec.json.decode(body, type=list[BoardReport])
             self._answer(202, b"")
+
+        def _session(self, body: bytes) -> bool:
+            answer = server.callers.answer(self.command, self.path, body)
+            if answer is not None:
+                self._answer(*answer)
+            return answer is not None
 
         def _answer(self, status: int, body: bytes, span: str = "") -> None:
             self.send_response(status)

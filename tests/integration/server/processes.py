@@ -18,6 +18,7 @@ from boardwright.model.inventory import Board
 from boardwright.model.location import Location
 from boardwright.model.report import BoardReport, GroupReport
 from boardwright.model.software import PIECE_SIZE, BlobRef, FileEntry, Manifest, Target, digest_of, encode_manifest
+from boardwright.trust.credentials import Credentials
 from boardwright.trust.identity import Role
 from tests.identities import Identities
 
@@ -61,9 +62,13 @@ class ServerProcess:
         self.process.send_signal(number)
         return self.process.wait(10)
 
-    def call(self, method: str, path: str, body: object = None, *, redirect: bool = True) -> urllib3.BaseHTTPResponse:
+    def call(
+        self, method: str, path: str, body: object = None, *, redirect: bool = True, who: Credentials | None = None
+    ) -> urllib3.BaseHTTPResponse:
+        """By an admin, or by `who`."""
         data = body if body is None or isinstance(body, bytes) else msgspec.json.encode(body)
-        return self._http.request(method, self.api + path, body=data, redirect=redirect, retries=False, timeout=10)
+        http = self._http if who is None else self.identities.lines(who).manager()
+        return http.request(method, self.api + path, body=data, redirect=redirect, retries=False, timeout=10)
 
     def blob(self, sha256: str) -> urllib3.BaseHTTPResponse:
         return self._http.request("GET", f"{self.blobs}/v1/blobs/{sha256}", retries=False, timeout=5)
@@ -133,7 +138,8 @@ class ServerCluster:
 
     def report(self, server: ServerProcess, board: Board, sequence: int = 1, **groups: GroupReport) -> None:
         """What an agent would post."""
-        answer = server.call("POST", "/v1/reports", [BoardReport(board, 0, sequence, groups)])
+        who = self.identities.board(board.id, board.location.chassis, board.location.slot)
+        answer = server.call("POST", "/v1/reports", [BoardReport(board, 0, sequence, groups)], who=who)
         assert answer.status == 202, answer.data
 
     def introduce(self, *boards: Board) -> None:

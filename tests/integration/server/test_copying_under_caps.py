@@ -18,8 +18,8 @@ def test_a_manifest_that_is_larger_than_a_grant_arrives_whole_from_another_chass
     theirs, ours = BlobStore(tmp_path / "theirs"), BlobStore(tmp_path / "ours")
     theirs.put(digest_of(manifest), [manifest])
     caps = Caps(inter_chassis=400_000)
-    with RunningService(theirs, 4, tmp_path / "locks", caps=caps, is_far=lambda client: True) as peer:
-        sources = SourceList([HttpSource("c1s1", peer.url, LAB.lines(LAB.server("c2s1")))])
+    with RunningService(theirs, 4, tmp_path / "locks", caps=caps) as peer:
+        sources = SourceList([HttpSource("c1s1", peer.url, LAB.lines(LAB.server("c2s1", "2")))])
         copy_manifest(digest_of(manifest), sources, ours)
         sources.close()
         assert peer.service.bytes_far == len(manifest)

@@ -29,7 +29,8 @@ def test_a_board_may_report_to_and_ask_any_server(cluster: ServerCluster) -> Non
     def say(sequence: int) -> ReportsTaken:
         failed = GroupReport(wanted="1.0", state=DeploymentState.FAILED, reason="it was sick", held=software.digest)
         said = BoardReport(line_board, told(standby).generation, sequence, {"platform": failed})
-        return msgspec.json.decode(standby.call("POST", "/v1/reports", [said]).data, type=ReportsTaken)
+        who = cluster.identities.board("c1s3", "1", "3")
+        return msgspec.json.decode(standby.call("POST", "/v1/reports", [said], who=who).data, type=ReportsTaken)
 
     assert say(2).retries == {}
     for server in (active, standby):

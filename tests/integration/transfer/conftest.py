@@ -22,7 +22,7 @@ class RunningService:
     """A blob service on a port of its own, in a loop of its own thread."""
 
     def __init__(self, store: BlobStore, admission: int, locks: Path, **options: Any) -> None:
-        self.service = BlobService(store, admission, **options)
+        self.service = BlobService(store, admission, LAB.callers(), **options)
         self._listener = Listener(self.service, ("127.0.0.1", 0), "rsgi", locks, LAB.keys(locks))
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)

@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from boardwright.model.software import BlobRef
+from boardwright.server.callers import Callers
 from boardwright.transfer.fetch import FetchLimits, fetch
 from boardwright.transfer.http_source import HttpSource
 from boardwright.transfer.listen import KeyFiles, Listener
@@ -28,7 +29,8 @@ from boardwright.trust.lines import lines_of
 
 async def serve(root: Path, folder: Path) -> None:
     keys = KeyFiles(folder / CERTIFICATE, folder / KEY)
-    listener = Listener(BlobService(BlobStore(root), 64), ("127.0.0.1", 0), "rsgi", root / "locks", keys)
+    callers = Callers(load_credentials(keys.certificate, keys.key, folder / "trust", "lab"))
+    listener = Listener(BlobService(BlobStore(root), 64, callers), ("127.0.0.1", 0), "rsgi", root / "locks", keys)
     await listener.start()
     sys.stdout.write(f"{listener.url}\n")
     sys.stdout.flush()

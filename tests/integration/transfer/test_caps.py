@@ -31,7 +31,6 @@ def capped(served: BlobStore, tmp_path: Path) -> Iterator[Callable[[Caps], Runni
             64,
             tmp_path / f"locks{len(running)}",
             caps=caps,
-            is_far=lambda client: client.startswith("far"),
         )
         running.append(service)
         return service.__enter__()
@@ -42,7 +41,9 @@ def capped(served: BlobStore, tmp_path: Path) -> Iterator[Callable[[Caps], Runni
 
 
 def download(url: str, board: str, blob: BlobRef, folder: Path) -> FetchResult:
-    sources = SourceList([HttpSource("c1s1", url, LAB.lines(LAB.board(board)))])
+    sources = SourceList(
+        [HttpSource("c1s1", url, LAB.lines(LAB.board(board, "2" if board.startswith("far") else "1")))]
+    )
     try:
         return fetch([blob], sources, BlobStore(folder / board))
     finally:

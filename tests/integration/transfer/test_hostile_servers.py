@@ -17,11 +17,13 @@ from boardwright.transfer.fetch import FetchLimits, FetchResult, fetch
 from boardwright.transfer.http_source import HttpSource
 from boardwright.transfer.sources import SourceList
 from boardwright.transfer.store import BlobStore
+from boardwright.trust.lines import Lines
 from tests.integration.transfer.conftest import RunningService
 from tests.tls import LAB, accepted
 from tests.unit.transfer.blobs import Recorder
 
-LINES = LAB.lines()
+LINES = Lines(LAB.authority)  # without a name: nobody asks these servers for sessions
+MEMBER = LAB.lines()
 QUICK = FetchLimits(stall_timeout=0.3, answer_timeout=0.6, piece_timeout=0.6, give_up=0.0, give_up_busy=0.0)
 BOMB = gzip.compress(bytes(1 << 24))  # made once: on a busy machine it takes longer than a stall
 Behaviour = Callable[[socket.socket, int, int], None]
@@ -253,7 +255,7 @@ FAULTS: dict[str, tuple[Behaviour, str]] = {
 
 
 def bring(blob: BlobRef, store: BlobStore, observer: Recorder, *urls: str) -> FetchResult:
-    sources = SourceList([HttpSource(str(rank), url, LINES) for rank, url in enumerate(urls)])
+    sources = SourceList([HttpSource(str(rank), url, LINES if rank == 0 else MEMBER) for rank, url in enumerate(urls)])
     try:
         return fetch([blob], sources, store, limits=QUICK, observer=observer)
     finally:

@@ -22,7 +22,7 @@ from tests.tls import LAB
 @pytest.fixture
 def listener(tmp_path: Path) -> Callable[..., Listener]:
     def make(port: int = 0, host: str = "127.0.0.1", locks: str = "locks") -> Listener:
-        blobs = BlobService(BlobStore(tmp_path / "store"), 4)
+        blobs = BlobService(BlobStore(tmp_path / "store"), 4, LAB.callers())
         return Listener(blobs, (host, port), "rsgi", tmp_path / locks, LAB.keys(tmp_path / "identity"))
 
     return make
@@ -48,13 +48,13 @@ def test_it_answers_from_start_to_stop(listener: Callable[..., Listener]) -> Non
     async def test() -> None:
         one = listener()
         await one.start()
-        assert await status(one.address) == 404
+        assert await status(one.address) == 401
         await one.stop()
         with pytest.raises(OSError, match="refused"):
             await status(one.address)
         again = listener(one.address[1])
         await again.start()
-        assert await status(again.address) == 404
+        assert await status(again.address) == 401
         await again.stop()
 
     run(test)
@@ -68,7 +68,7 @@ def test_two_on_one_port_are_refused(listener: Callable[..., Listener], locks: s
         try:
             with pytest.raises(RefusedError, match=f"127.0.0.1 port {one.address[1]}"):
                 await listener(one.address[1], locks=locks).start()
-            assert await status(one.address) == 404
+            assert await status(one.address) == 401
         finally:
             await one.stop()
 
@@ -104,7 +104,7 @@ def test_two_addresses_of_one_host_are_two_places(listener: Callable[..., Listen
         await one.start()
         other = listener(one.address[1], host="127.77.1.2")
         await other.start()
-        assert await status(other.address) == 404
+        assert await status(other.address) == 401
         await one.stop()
         await other.stop()
 
@@ -127,7 +127,7 @@ def test_a_lock_left_by_a_killed_program_is_no_obstacle(tmp_path: Path) -> None:
         killed.process.wait(10)
 
     async def test() -> None:
-        blobs, keys = BlobService(BlobStore(tmp_path), 4), LAB.keys(tmp_path / "identity")
+        blobs, keys = BlobService(BlobStore(tmp_path), 4, LAB.callers()), LAB.keys(tmp_path / "identity")
         again = Listener(blobs, ("127.0.0.1", port), "rsgi", tmp_path / "locks", keys)
         await again.start()
         await again.stop()

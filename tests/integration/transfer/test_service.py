@@ -1,13 +1,15 @@
 """M7: the control-board side sends the files on request; any HTTP client understands it (RFC 9110)."""
 
-import http.client
 from collections.abc import Iterator
 from typing import Self
 
 import pytest
+import urllib3
 
+from boardwright.model.sessions import Proof
 from boardwright.model.software import RANGE_SIZE, BlobRef
-from boardwright.trust.lines import client_context
+from boardwright.trust.lines import Lines
+from boardwright.trust.sessions import proof
 from tests.integration.transfer.conftest import RunningService
 from tests.tls import LAB
 
@@ -16,22 +18,23 @@ Answer = tuple[int, dict[str, str], bytes]
 
 class Client:
     def __init__(self, service: RunningService, blob: BlobRef) -> None:
-        self.connection = http.client.HTTPSConnection(
-            *service.address, timeout=10, context=client_context(LAB.authority)
-        )
+        self.pools: dict[str, urllib3.HTTPSConnectionPool] = {}
+        self.url = service.url
         self.path = f"/v1/blobs/{blob.sha256}"
 
-    def ask(self, method: str = "GET", path: str | None = None, **headers: str) -> Answer:
+    def ask(self, method: str = "GET", path: str | None = None, board: str = "c1s9", **headers: str) -> Answer:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        self.connection.request(method, path or self.path, headers=named)
-        response = self.connection.getresponse()
-        return response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
+        if board not in self.pools:
+            self.pools[board] = LAB.lines(LAB.board(board)).pool(self.url, retries=False)
+        response = self.pools[board].urlopen(method, path or self.path, headers=named, timeout=10)
+        return response.status, {name.lower(): value for name, value in response.headers.items()}, response.data
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.connection.close()
+        for pool in self.pools.values():
+            pool.close()
 
 
 @pytest.fixture
@@ -113,22 +116,45 @@ def test_blobs_are_only_read(client: Client, method: str) -> None:
 
 def test_a_full_server_says_so_and_when_to_come_back(client: Client, service: RunningService) -> None:
     for board in ("c1s1", "c1s2", "c1s1"):
-        assert client.ask(Range="bytes=0-0", Boardwright_Board=board)[0] == 206
-    status, headers, _ = client.ask(Range="bytes=0-0", Boardwright_Board="c1s3")
+        assert client.ask(Range="bytes=0-0", board=board)[0] == 206
+    status, headers, _ = client.ask(Range="bytes=0-0", board="c1s3")
     assert status == 503
     assert headers["retry-after"] == "1"
-    assert client.ask("HEAD", Boardwright_Board="c1s3")[0] == 200
+    assert client.ask("HEAD", board="c1s3")[0] == 200
     assert service.service.load == 1000
     assert service.service.refused["slots"] == 1
     assert service.service.clients == ("c1s2", "c1s1")
 
 
-def test_clients_that_do_not_say_who_they_are_are_known_by_their_address(
-    client: Client, service: RunningService
+@pytest.mark.parametrize(
+    "token", [None, "", "Bearer", "Bearer ", "Bearer nonsense", "Bearer " + "A" * 5000, "Basic YTpi"]
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_who_does_not_prove_itself_gets_nothing(
+    service: RunningService, blob: BlobRef, method: str, token: str | None
 ) -> None:
-    for _ in range(5):
-        assert client.ask(Range="bytes=0-0")[0] == 206
-    assert service.service.clients == ("127.0.0.1",)
+    headers = {} if token is None else {"Authorization": token}
+    with Lines(LAB.authority).pool(service.url) as stranger:
+        answer = stranger.urlopen(method, f"/v1/blobs/{blob.sha256}", headers=headers, retries=False)
+    assert answer.status == 401
+    assert service.service.bytes_served == 0
+    assert service.service.clients == ()
+
+
+def test_a_token_of_another_server_is_good_for_nothing(service: RunningService, blob: BlobRef) -> None:
+    other, board = LAB.callers(LAB.server("c2s1", "2")), LAB.board("c1s9")
+    nonce = other.nonce().nonce
+    token = other.open(Proof(board.chain, nonce, proof("c2s1", nonce, board.key))).token
+    with Lines(LAB.authority).pool(service.url) as line:
+        headers = {"Authorization": f"Bearer {token}"}
+        assert line.urlopen("GET", f"/v1/blobs/{blob.sha256}", headers=headers, retries=False).status == 401
+
+
+def test_a_proof_is_bounded_before_it_is_read(service: RunningService) -> None:
+    with Lines(LAB.authority).pool(service.url) as line:
+        assert line.urlopen("POST", "/v1/session", body=bytes(100_000), retries=False).status == 413
+        assert line.urlopen("POST", "/v1/session", body=b"{", retries=False).status == 400
+        assert line.urlopen("PUT", "/v1/session", retries=False).status == 405
 
 
 def test_granted_bytes_are_counted(client: Client, service: RunningService, blob: BlobRef) -> None:

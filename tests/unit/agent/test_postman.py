@@ -44,7 +44,7 @@ def apis() -> Sequence[str]:
 
 def test_a_report_goes_to_one_server() -> None:
     client = Client()
-    postman = Postman(client)  # type: ignore[arg-type]
+    postman = Postman(lambda board: client)  # type: ignore[arg-type]
     postman.post(report(1), apis)
     postman.close(5)
     assert client.taken == [("a", (report(1),))]
@@ -52,7 +52,7 @@ def test_a_report_goes_to_one_server() -> None:
 
 def test_what_the_server_knows_beside_is_told() -> None:
     told: list[ReportsTaken] = []
-    postman = Postman(Client(), told.append)  # type: ignore[arg-type]
+    postman = Postman(lambda board: Client(), told.append)  # type: ignore[arg-type]
     postman.post(report(1), apis)
     postman.close(5)
     assert told == [ReportsTaken(7, {"c1s3": 2})]
@@ -61,7 +61,7 @@ def test_what_the_server_knows_beside_is_told() -> None:
 def test_a_server_that_does_not_take_it_is_left_for_the_next_which_is_then_kept() -> None:
     client = Client()
     client.down = {"a"}
-    postman = Postman(client)  # type: ignore[arg-type]
+    postman = Postman(lambda board: client)  # type: ignore[arg-type]
     postman.post(report(1), apis)
     while not client.taken:
         threading.Event().wait(0.001)
@@ -75,7 +75,7 @@ def test_only_the_newest_report_of_a_board_is_delivered_with_the_explanations_of
     client = Client()
     client.gate.clear()
     explanation = Explanation("platform", "a" * 64, (), "the nearest", 12.0)
-    postman = Postman(client)  # type: ignore[arg-type]
+    postman = Postman(lambda board: client)  # type: ignore[arg-type]
     postman.post(report(1), apis)
     postman.post(msgspec.structs.replace(report(2), explanations=(explanation,)), apis)
     postman.post(report(3), apis)
@@ -89,7 +89,7 @@ def test_only_the_newest_report_of_a_board_is_delivered_with_the_explanations_of
 def test_what_nobody_takes_waits_for_the_next_report() -> None:
     client = Client()
     client.down = {"a", "b"}
-    postman = Postman(client)  # type: ignore[arg-type]
+    postman = Postman(lambda board: client)  # type: ignore[arg-type]
     other = Board("c1s4", Location("1", "4"), "lc-100g")
     postman.post(report(1, other), apis)
     while len(client.asked) < 2:
@@ -97,4 +97,4 @@ def test_what_nobody_takes_waits_for_the_next_report() -> None:
     client.down = set()
     postman.post(report(2), apis)
     postman.close(5)
-    assert sorted(one.board.id for one in client.taken[-1][1]) == ["c1s3", "c1s4"]
+    assert sorted(one.board.id for _, taken in client.taken for one in taken) == ["c1s3", "c1s4"]

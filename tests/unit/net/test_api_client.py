@@ -11,10 +11,11 @@ from boardwright.model.api import DeploymentRequest, Health, Problem, VersionSum
 from boardwright.model.software import Manifest, digest_of, encode_manifest
 from boardwright.net.api_client import ApiClient, counted
 from boardwright.net.servers import Upload
+from boardwright.trust.lines import Lines
 from tests.tls import LAB
 from tests.unit.net.fake_servers import Reply, fake_servers
 
-LINES = LAB.lines()
+LINES = Lines(LAB.authority)  # without a name: nobody asks these servers for sessions
 
 
 @pytest.mark.parametrize(

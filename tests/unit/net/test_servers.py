@@ -9,11 +9,12 @@ import pytest
 
 from boardwright.errors import FailedError, UnreachableError
 from boardwright.net.servers import PATIENCE, Call, Servers, Upload
+from boardwright.trust.lines import Lines
 from tests.tls import LAB
 from tests.unit.net.fake_servers import Reply, fake_servers
 
 DEAD = "https://127.0.0.1:1"  # nobody may listen on the port of tcpmux without being root
-LINES = LAB.lines()
+LINES = Lines(LAB.authority)  # without a name: nobody asks these servers for sessions
 GET = Call("GET", "/v1/boards")
 
 

@@ -25,6 +25,7 @@ from boardwright.server.peers import SILENT_AFTER, Peers
 from boardwright.state.kv import Change, EngineError
 from boardwright.state.lease import DeposedError
 from boardwright.state.records import SERVERS, ServerRecord
+from boardwright.trust.lines import Lines
 from tests.tls import LAB, over_tls
 from tests.unit.server.builders import board, report
 
@@ -60,7 +61,7 @@ class TestGate:
             return "done"
 
         return TestClient(
-            make_app([], [thing], guard=lambda _: None, gate=active_only(standing, "c1s1")),
+            make_app([], [thing], guards=[], gate=active_only(standing, "c1s1")),
             raise_server_exceptions=False,
         )
 
@@ -100,7 +101,7 @@ def test_a_caller_who_means_another_cluster_is_refused_before_anything_is_done()
         done.append("active")
         return "done"
 
-    app = make_app([anywhere], [active], guard=own_cluster_only("core1"), gate=lambda _: None)
+    app = make_app([anywhere], [active], guards=[own_cluster_only("core1")], gate=lambda _: None)
     with TestClient(app, raise_server_exceptions=False) as client:
         for path in ("/v1/any", "/v1/active"):
             answer = client.get(path, headers={CLUSTER_HEADER: "core2"})
@@ -128,9 +129,7 @@ def test_every_error_has_its_status_and_exit_code(error: Exception, status_code:
     def thing() -> str:
         raise error from OSError("the cause")
 
-    with TestClient(
-        make_app([thing], [], guard=lambda _: None, gate=lambda _: None), raise_server_exceptions=False
-    ) as client:
+    with TestClient(make_app([thing], [], guards=[], gate=lambda _: None), raise_server_exceptions=False) as client:
         answer = client.get("/v1/thing")
     problem = msgspec.json.decode(answer.content, type=Problem)
     assert (answer.status_code, problem.exit_code) == (status_code, exit_code)
@@ -182,7 +181,7 @@ def active() -> Iterator[Active]:
 
 class TestCourier:
     def courier(self, board_reports: BoardReports, standing: Standing) -> Courier:
-        return Courier("c1s1", board_reports, standing, lambda: status("c1s1"), LAB.lines(LAB.server("c1s1")))
+        return Courier("c1s1", board_reports, standing, lambda: status("c1s1"), Lines(LAB.authority))
 
     def test_reports_and_the_own_status_go_to_the_active_once(self, active: Active) -> None:
         board_reports = BoardReports(lambda: 100.0)

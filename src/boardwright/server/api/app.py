@@ -15,14 +15,18 @@ from boardwright.server.api.problems import on_boardwright_error, on_http_error,
 
 
 def make_app(
-    everywhere: Sequence[HTTPRouteHandler], on_the_active: Sequence[HTTPRouteHandler], *, guard: Gate, gate: Gate
+    everywhere: Sequence[HTTPRouteHandler],
+    on_the_active: Sequence[HTTPRouteHandler],
+    *,
+    guards: Sequence[Gate],
+    gate: Gate,
 ) -> Litestar:
-    """Every call goes through `guard`; those that only the active answers, `on_the_active`, then through `gate`."""
+    """Every call goes through `guards`, in order; those that only the active answers then through `gate`."""
     return Litestar(
         route_handlers=[
-            Router(path="/", route_handlers=everywhere, before_request=guard),
+            Router(path="/", route_handlers=everywhere, before_request=all_of(*guards)),
             # The hook of a router takes the place of the one above it.
-            Router(path="/", route_handlers=on_the_active, before_request=all_of(guard, gate)),
+            Router(path="/", route_handlers=on_the_active, before_request=all_of(*guards, gate)),
         ],
         exception_handlers={
             BoardwrightError: on_boardwright_error,

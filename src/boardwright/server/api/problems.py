@@ -9,6 +9,7 @@ from boardwright import log
 from boardwright.errors import (
     BoardwrightError,
     ConflictError,
+    ForbiddenError,
     MalformedError,
     RefusedError,
     UnreachableError,
@@ -38,6 +39,7 @@ _NO_ROUTE = {
 _STATUS: tuple[tuple[type[BoardwrightError], int], ...] = (
     (DeposedError, 503),
     (UsageError, 400),
+    (ForbiddenError, 403),
     (RefusedError, 409),
     (ConflictError, 409),
     (UnreachableError, 503),

@@ -1,9 +1,13 @@
 """GET /v1/servers and /v1/alarms: how every server is and what it warns of; servers post that to the active."""
 
-from litestar import get, post
+from typing import Any
+
+from litestar import Request, get, post
 from litestar.handlers import HTTPRouteHandler
 
+from boardwright.errors import ForbiddenError
 from boardwright.model.api import AlarmList, ServerList, ServerWord
+from boardwright.server.api.callers import caller_of
 from boardwright.server.peers import Peers
 
 
@@ -23,7 +27,9 @@ def status_routes(peers: Peers) -> list[HTTPRouteHandler]:
     """What servers tell each other; taken by any, so that a new active is told without a redirect."""
 
     @post("/v1/servers/status", status_code=202, sync_to_thread=False)
-    def server_status(data: ServerWord) -> None:
+    def server_status(request: Request[Any, Any, Any], data: ServerWord) -> None:
+        if caller_of(request).id != data.id:
+            raise ForbiddenError(f"{caller_of(request).id} may not speak for {data.id[:200]}")
         peers.take(data)
 
     return [server_status]
