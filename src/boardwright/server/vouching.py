@@ -13,20 +13,20 @@ from collections.abc import Iterable
 
 import msgspec
 
-from boardwright.errors import RefusedError
+from boardwright.errors import ForbiddenError
 from boardwright.model.report import BoardReport
 from boardwright.trust.identity import Identity
 
 
 def vouched(reports: Iterable[BoardReport], sender: Identity) -> list[BoardReport]:
-    """The reports as they may be believed and passed on; RefusedError if one is of another board than `sender`."""
+    """The reports as they may be believed and passed on; ForbiddenError if one is of another board than `sender`."""
     return [_vouched(report, sender) for report in reports]
 
 
 def _vouched(report: BoardReport, sender: Identity) -> BoardReport:
     said = report.board
     if said.id != sender.id:
-        raise RefusedError(f"{sender.id} reports for {said.id[:64]!r}", hint="each board proves itself by its own key")
+        raise ForbiddenError(f"{sender.id} may not report for {said.id[:200]}")
     conflict = report.conflict
     if said.location != sender.location and not conflict:
         conflict = f"location-conflict: it says {said.location}, its certificate {sender.location}"

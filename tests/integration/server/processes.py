@@ -101,6 +101,7 @@ class ServerCluster:
         self.port = _free_port(f"127.{self._network}.0.1")
         self.servers: list[ServerProcess] = []
         self.identities = Identities("test")
+        self.members: dict[tuple[str, Location], Credentials] = {}  # a board has one key
 
     def add(self, chassis: int, slot: int, *, start: bool = True, engine: str = "") -> ServerProcess:
         host = f"127.{self._network}.{chassis}.{slot}"
@@ -138,7 +139,9 @@ class ServerCluster:
 
     def report(self, server: ServerProcess, board: Board, sequence: int = 1, **groups: GroupReport) -> None:
         """What an agent would post."""
-        who = self.identities.board(board.id, board.location.chassis, board.location.slot)
+        place = board.location
+        made = self.identities.board(board.id, place.chassis, place.slot)
+        who = self.members.setdefault((board.id, place), made)
         answer = server.call("POST", "/v1/reports", [BoardReport(board, 0, sequence, groups)], who=who)
         assert answer.status == 202, answer.data
 

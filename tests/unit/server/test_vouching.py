@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from boardwright.errors import RefusedError
+from boardwright.errors import ForbiddenError
 from boardwright.model.location import Location
 from boardwright.server.vouching import vouched
 from boardwright.trust.identity import Identity, Role
@@ -33,5 +33,5 @@ def test_a_board_that_sits_where_it_should_has_no_conflict_of_the_server_s_makin
 
 
 def test_nobody_reports_for_another_board() -> None:
-    with pytest.raises(RefusedError, match="c1s3 reports for 'c1s4'"):
+    with pytest.raises(ForbiddenError, match="c1s3 may not report for c1s4"):
         vouched([report(board(), 1), report(board("c1s4"), 1)], SENDER)

@@ -17,6 +17,7 @@ from boardwright.server.api.callers import caller_of
 from boardwright.server.board_reports import BoardReports
 from boardwright.server.claims import Claims
 from boardwright.server.mirror import Mirror
+from boardwright.server.vouching import vouched
 from boardwright.trust.identity import Role
 
 MAX_BODY = 8 * 1024 * 1024  # a batch of 250 reports with the longest explanations and logs that are kept
@@ -33,9 +34,8 @@ def routes(board_reports: BoardReports, claims: Claims, mirror: Mirror) -> list[
         caller = caller_of(request)
         if passed_on and caller.role is not Role.SERVER:
             raise ForbiddenError(f"{caller.id} is {caller.role.value}: only servers pass on what others reported")
-        for report in data:
-            if not passed_on and report.board.id != caller.id:
-                raise ForbiddenError(f"{caller.id} may not report for {report.board.id[:200]}")
+        if not passed_on:
+            data = vouched(data, caller)
         board_reports.take(data, passed_on=passed_on)
         host = "" if passed_on or request.client is None else request.client.host
         for report in data:
