@@ -22,7 +22,7 @@ from boardwright.trust.enroller import ENROLLER, ENROLLER_KEY
 from boardwright.trust.identity import Role
 from boardwright.trust.issuing import NOWHERE, Issuer, certificate_pem, key_pem, new_key
 from boardwright.trust.names import ONLINE_KEY, ROOT_FILE, TARGETS_FILE
-from boardwright.trust.offline import RootKeys, new_root, new_targets, signer_of
+from boardwright.trust.offline import RootKeys, new_root, new_targets, online_key, signer_of
 
 KEYS = "keys"  # in the operator's folder: what must never leave it
 ROOT_KEY = "root.pem"
@@ -71,7 +71,8 @@ def sign_first(parent: Path, operator: Path, inventory: ClusterInventory, now: f
     write_private(operator / KEYS / ROOT_KEY, key_pem(root))
     write_private(operator / KEYS / TARGETS_KEY, key_pem(targets))
     signers = signer_of(root), signer_of(targets)
-    online = [signer_of(load_key(parent / entry.board.id / ONLINE_KEY)).public_key for entry in inventory.servers]
+    ids = [entry.board.id for entry in inventory.servers]
+    online = [online_key(signer_of(load_key(parent / server / ONLINE_KEY)), server) for server in ids]
     keys = RootKeys([signers[0].public_key], [signers[1].public_key], online)
     first_root, first_targets = new_root(keys, [signers[0]], now), new_targets(online, signers[1], now)
     for entry in inventory.boards:

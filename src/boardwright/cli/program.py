@@ -32,6 +32,7 @@ from boardwright.cli.retrying import retry
 from boardwright.cli.rollouts import rollout
 from boardwright.cli.session import OperatorOption, Session
 from boardwright.cli.tokens import token
+from boardwright.cli.trusting import trust
 from boardwright.errors import BoardwrightError
 
 INTERRUPTED = 130  # 128 + SIGINT, what a shell reports of any interrupted program
@@ -82,6 +83,7 @@ app.command(short_help="Sign a package, without a cluster.")(sign)
 app.command(short_help="Make a version known to the cluster.")(publish)
 app.command(short_help="Let boards run a version.")(deploy)
 app.command(short_help="Let a board try again what it rolled back from.")(retry)
+app.add_typer(trust, name="trust", short_help="Show and change who may sign what.")
 app.add_typer(rollout, name="rollout", short_help="List, show and watch rollouts.")
 app.add_typer(token, name="token", short_help="Make and drop the words by which others join.")
 app.command(short_help="Join a cluster, as a board or a person.")(join)

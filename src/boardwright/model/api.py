@@ -26,6 +26,7 @@ POST   /v1/versions                       Publication                  201 Versi
 GET    /v1/metadata/FILE                                               signed metadata as TUF clients ask for it
 GET    /v1/metadata/targets/plans/FILE                                 a part of the plan that it names (any server)
 GET    /v1/trust                                                       SignedMetadata, for who signs the next
+POST   /v1/trust                          TrustChange                  SignedMetadata after it
 POST   /v1/deployments                    DeploymentRequest            Deployment (dry run: nothing changes)
 GET    /v1/rollouts, /v1/rollouts/ID                                   RolloutList
 GET    /v1/authority                                                   ClusterAuthority (any server, anybody)
@@ -176,6 +177,13 @@ class Publication(msgspec.Struct, frozen=True):
 
     manifest: str
     software: bytes | None = None
+    targets: bytes | None = None
+
+
+class TrustChange(msgspec.Struct, frozen=True):
+    """What the operator has signed: the next root, the next targets role, or both."""
+
+    root: bytes | None = None
     targets: bytes | None = None
 
 

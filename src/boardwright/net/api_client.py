@@ -38,6 +38,7 @@ from boardwright.model.api import (
     ServerList,
     SignedMetadata,
     SoftwareList,
+    TrustChange,
     VersionSummary,
 )
 from boardwright.model.report import Explanation
@@ -144,6 +145,10 @@ class ApiClient:
     def signed_metadata(self) -> SignedMetadata:
         """What the cluster has signed so far, not verified."""
         return self._get("/v1/trust", SignedMetadata)
+
+    def change_trust(self, change: TrustChange) -> SignedMetadata:
+        """Hand in what the operator has signed; RefusedError if it does not follow on what the cluster has."""
+        return self._post("/v1/trust", msgspec.json.encode(change), SignedMetadata)
 
     def manifest(self, digest: str) -> Manifest | None:
         """A published manifest by its digest, from any server that has it; None if nobody can send it now."""

@@ -44,6 +44,7 @@ from boardwright.server.responder import Responder
 from boardwright.server.rollout_watch import RolloutWatch
 from boardwright.server.scrubber import Checker, Scrubber
 from boardwright.server.standing import ServerStanding
+from boardwright.server.trust_changes import TrustChanges
 from boardwright.transfer.serve import BlobService
 from boardwright.transfer.store import BlobStore
 
@@ -73,6 +74,7 @@ class ApiParts(msgspec.Struct, frozen=True, kw_only=True):
     damage: Damage
     scrubber: Scrubber
     checker: Checker
+    trust_changes: TrustChanges
     door: Door
     callers: Callers
 
@@ -98,7 +100,7 @@ def api(parts: ApiParts, counted: Iterable[Counted]) -> Litestar:
             *software.routes(parts.mirror),
             *uploads.routes(parts.intake, parts.publishing),
             *deployments.routes(parts.deployments),
-            *metadata.routes(parts.mirror),
+            *metadata.routes(parts.mirror, parts.trust_changes),
             *rollouts.routes(parts.watch),
             *joins.routes(parts.door.admission, parts.door.tokens),
         ],

@@ -62,6 +62,7 @@ from boardwright.server.silence import SilenceWatch
 from boardwright.server.slots import Slots
 from boardwright.server.standing import ServerStanding
 from boardwright.server.storage import Loop, Storage
+from boardwright.server.trust_changes import TrustChanges
 from boardwright.state.active import ActiveRole
 from boardwright.state.follow import Follower
 from boardwright.state.lease import Held
@@ -311,6 +312,7 @@ class Server:
             scrubber=storage.scrubber,
             door=self._door,
             checker=storage.checker,
+            trust_changes=TrustChanges(self._kv, self._role.commit, self._mirror, self._signing),
         )
 
     def _start_loops(self, facts: ServerFacts, replicator: Replicator) -> None:

@@ -40,6 +40,7 @@ from boardwright.trust.names import (
     PLANS,
     ROOT,
     SNAPSHOT,
+    SOFTWARE,
     TARGETS,
     TIMESTAMP,
     group_paths,
@@ -52,6 +53,21 @@ MAX_METADATA = 5_000_000  # bytes of one role, what python-tuf takes of targets;
 SigningKey = Signer  # what signs, wherever its private half is; for rooms that know no securesystemslib
 _compact = JSONSerializer(compact=True)
 _S = TypeVar("_S", Root, Timestamp, Snapshot, Targets)
+
+
+SERVER = "x-boardwright-server"  # field of an online key: whose it is
+
+
+def online_key(signer: Signer, server: str) -> Key:
+    """The public half of a control board's online key, with the server's id in it."""
+    key = signer.public_key
+    key.unrecognized_fields[SERVER] = server
+    return key
+
+
+def server_of(key: Key) -> str:
+    """Whose online key this is; '' for one that does not say."""
+    return str(key.unrecognized_fields.get(SERVER, ""))
 
 
 class RootKeys:
@@ -70,11 +86,22 @@ class RootKeys:
 
         return cls(keys(ROOT), keys(TARGETS), keys(TIMESTAMP))
 
-    def without(self, online: str) -> "RootKeys":
-        """The same without the online key of this id; RefusedError if it is not there, or the last."""
-        left = [key for key in self.online if key.keyid != online]
+    @property
+    def servers(self) -> dict[str, Key]:
+        """The online keys by the ids of their servers."""
+        return {server_of(key) or key.keyid: key for key in self.online}
+
+    def with_server(self, key: Key) -> "RootKeys":
+        """The same with an online key; one that its server had before is gone."""
+        others = [one for one in self.online if server_of(one) != server_of(key) and one.keyid != key.keyid]
+        return RootKeys(self.root, self.targets, [*others, key])
+
+    def without(self, server: str) -> "RootKeys":
+        """The same without the online key of this server (or of this key id); RefusedError if there is none other."""
+        left = [key for key in self.online if server not in (server_of(key), key.keyid)]
         if len(left) == len(self.online):
-            raise RefusedError(f"no control board signs with the key {online[:12]}")
+            known = ", ".join(sorted(self.servers))
+            raise RefusedError(f"{server} has no key that signs", hint=f"servers that sign: {known}")
         if not left:
             raise RefusedError("this is the last control board that signs", hint="add another one first")
         return RootKeys(self.root, self.targets, left)
@@ -127,6 +154,13 @@ def delegated_keys(targets: bytes, group: str) -> tuple[str, ...]:
     delegations = read_role(targets, Targets).signed.delegations
     role = (delegations.roles or {}).get(group_role(group)) if delegations else None
     return () if role is None else tuple(role.keyids)
+
+
+def delegated_groups(targets: bytes) -> tuple[str, ...]:
+    """The groups that somebody may sign, sorted. Raises UntrustedError."""
+    delegations = read_role(targets, Targets).signed.delegations
+    roles = (delegations.roles or {}) if delegations else {}
+    return tuple(sorted(name.removeprefix(SOFTWARE) for name in roles if name.startswith(SOFTWARE)))
 
 
 def add_version(

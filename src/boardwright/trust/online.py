@@ -57,6 +57,14 @@ class SignedRoles(msgspec.Struct, frozen=True):
         """Ids of the keys that may sign snapshot and timestamp; empty without a root. Raises UntrustedError."""
         return frozenset(read_role(self.roots[-1], Root).signed.roles[TIMESTAMP].keyids) if self.roots else frozenset()
 
+    @property
+    def expires(self) -> dict[str, str]:
+        """Until when every role holds, as dates (RFC 3339)."""
+        dates = {name: _read(name, data).signed.expires for name, data in self.roles.items()}
+        if self.roots:
+            dates[ROOT] = self._root.signed.expires
+        return {name: date.strftime("%Y-%m-%dT%H:%M:%SZ") for name, date in dates.items()}
+
     def names(self, target: Target) -> bool:
         """Whether the role of the target's group names this very manifest."""
         data = self.roles.get(group_role(target.group))

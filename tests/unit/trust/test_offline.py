@@ -96,7 +96,7 @@ class TestTheNextRoot:
         assert [key.keyid for key in keys.online] == [other]
         with pytest.raises(RefusedError, match="last control board"):
             keys.without(other)
-        with pytest.raises(RefusedError, match="no control board signs"):
+        with pytest.raises(RefusedError, match="has no key that signs"):
             keys.without(stolen)
 
     def test_takes_the_key_from_the_plans_as_well(self, desk: Desk) -> None:

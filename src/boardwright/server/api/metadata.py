@@ -1,14 +1,17 @@
 """GET /v1/metadata/...: signed metadata as TUF clients ask for it; GET /v1/trust: all of it, for who signs the next."""
 
-from litestar import MediaType, Response, get
+from litestar import MediaType, Response, get, post
 from litestar.exceptions import NotFoundException
 from litestar.handlers import HTTPRouteHandler
 
 from boardwright.errors import UnreachableError
-from boardwright.model.api import SignedMetadata
+from boardwright.model.api import SignedMetadata, TrustChange
 from boardwright.server.metadata import MetadataFiles
 from boardwright.server.mirror import Mirror
 from boardwright.server.signing import signed_of
+from boardwright.server.trust_changes import TrustChanges
+
+MAX_CHANGE = 16 * 1024 * 1024  # bytes; a root and targets of 5 MB in base64
 
 
 def board_routes(files: MetadataFiles) -> list[HTTPRouteHandler]:
@@ -25,7 +28,7 @@ def board_routes(files: MetadataFiles) -> list[HTTPRouteHandler]:
     return [metadata, shard]
 
 
-def routes(mirror: Mirror) -> list[HTTPRouteHandler]:
+def routes(mirror: Mirror, changes: TrustChanges) -> list[HTTPRouteHandler]:
     """What only the active answers: whoever signs must not begin with what is old."""
 
     @get("/v1/trust", sync_to_thread=False)
@@ -35,7 +38,12 @@ def routes(mirror: Mirror) -> list[HTTPRouteHandler]:
             raise UnreachableError("this cluster has signed nothing yet", hint="its first active will; try again")
         return SignedMetadata(signed.roots, signed.roles)
 
-    return [trust]
+    @post("/v1/trust", status_code=200, request_max_body_size=MAX_CHANGE, sync_to_thread=True)
+    def change(data: TrustChange) -> SignedMetadata:
+        signed = changes.change(data)
+        return SignedMetadata(signed.roots, signed.roles)
+
+    return [trust, change]
 
 
 def _found(data: bytes | None, name: str) -> Response[bytes]:
