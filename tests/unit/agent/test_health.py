@@ -204,7 +204,8 @@ class TestAServiceThatMisbehaves:
     def test_by_saying_nothing(self, tmp_path: Path) -> None:
         with server_that(lambda connection: time.sleep(1.0)) as port:
             health = check(HealthSpec(http=f"http://127.0.0.1:{port}/", timeout=0.4), tmp_path)
-        assert health.reason.endswith("failed: Connection timed out")
+        # the kernel's words or the socket's: whichever timer was first
+        assert health.reason.endswith("timed out")
 
     def test_with_a_certificate_of_its_own_is_healthy(self, tmp_path: Path) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
