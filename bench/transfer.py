@@ -254,7 +254,7 @@ def memory_rows(bench: Bench, server: Server) -> list[Row]:
         make_image(image, size * MIB)
         _, file = publish(image, server, bench.root / f"pack-{size}")
         image.unlink()
-        fresh = Bench(bench.root)
+        fresh = Bench(bench.root, bench.folder)
         try:
             peaks[size] = fresh.fetch(file, [server.url], tree=False, durable=True)["peak"]
         finally:
