@@ -229,7 +229,7 @@ FAULTS: dict[str, tuple[Behaviour, str]] = {
     "sends the length of a chunk without end": (a_chunk_of_eternity, "broke the connection"),
     "sends byte after byte": (trickling_bytes, "too slow|other bytes"),
     "sends the head byte after byte": (trickling_headers, "did not answer"),
-    "says continue for ever": (continue_for_ever, "did not answer"),
+    "says continue for ever": (continue_for_ever, "did not answer|broke the connection"),
     "sends headers without end": (headers_without_end, "broke the connection"),
     "sends one header without end": (one_long_header, "broke the connection"),
     "compresses": (compressed, "ended the answer|other bytes|broke the connection"),
