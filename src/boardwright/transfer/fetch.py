@@ -181,9 +181,10 @@ class _Fetch:
     def _look_after(self, workers: Sequence["_Worker"]) -> None:
         """Break off what takes too long."""
         now = time.monotonic()
-        # First all that are late say so: breaking off one breaks every line to the same server.
         late = [worker.late_answer(now - self.limits.answer_timeout) for worker in workers]
-        for source in {one.id: one for one in late if one is not None}.values():
+        for source, why in {one[0].id: one for one in late if one is not None}.values():
+            for worker in workers:  # before that breaks every line to this server, those of workers in time, too
+                worker.breaks_off(source, why)
             source.break_off()
         slow = [worker.give_up_piece(now - self._patience) for worker in workers]
         if any(slow):
@@ -288,13 +289,18 @@ class _Worker(threading.Thread):
             self._reader.abort()
             return True
 
-    def late_answer(self, older_than: float) -> FetchSource | None:
-        """The source that has not answered what was asked before, to be broken off; from any thread."""
+    def late_answer(self, older_than: float) -> tuple[FetchSource, str] | None:
+        """The source that has not answered what was asked before, to be broken off, and why; from any thread."""
         with self._lock:
             if self._reader is not None or self._source is None or self._asked >= older_than:
                 return None
-            self._slow = f"{self._source.id} did not answer in {time.monotonic() - self._asked:.0f} s"
-            return self._source
+            return self._source, f"{self._source.id} did not answer in {time.monotonic() - self._asked:.0f} s"
+
+    def breaks_off(self, source: FetchSource, why: str) -> None:
+        """Every line to `source` is about to be broken off; from any thread."""
+        with self._lock:
+            if self._source is source:
+                self._slow = why
 
     def _bring(self, run: Run, source: FetchSource) -> Run:
         """Fetch pieces of `run`; what is left of it, less with every verified piece."""
@@ -307,13 +313,12 @@ class _Worker(threading.Thread):
                     self._bring_range(state, source, start, length)
         except SourceError as error:
             if not self._fetch.halt.is_set():
-                why, self._slow = self._slow, ""
-                self._fetch.leave(source, SourceError(why) if why else error)
+                self._fetch.leave(source, SourceError(self._slow) if self._slow else error)
         return Run(run.partial, state.first, run.end)
 
     def _bring_range(self, state: "_Assembly", source: FetchSource, start: int, length: int) -> None:
         with self._lock:
-            self._source, self._asked = source, time.monotonic()
+            self._source, self._asked, self._slow = source, time.monotonic(), ""
         try:
             self._read(state, source, start, length)
         finally:

@@ -134,7 +134,7 @@ class _Line(HTTPSConnection):
     certificate = b""
     server = ""  # the id of who is at the other end
     _proving = False
-    _sent = ""  # the token of the last request
+    _token = ""  # that the request bears
     _again: tuple[tuple[Any, ...], dict[str, Any]] | None = None  # the last request, if it can be sent again
 
     def connect(self) -> None:
@@ -160,44 +160,48 @@ class _Line(HTTPSConnection):
             self.lines.server(self.certificate)  # it may have been revoked since the last request
         if isinstance(self.sock, DeadlineSocket):
             self.sock.deadline = time.monotonic() + self.seconds
-        if self.lines.has_name and not self.lines.token(self.server):
-            self._prove()
+        # Held from here on: another thread may drop it meanwhile, and a request without one would be refused for good.
+        self._token = (self.lines.token(self.server) or self._prove()) if self.lines.has_name else ""
         self._again = (arguments, options) if isinstance(options.get("body"), bytes | None) else None
         super().request(*arguments, **options)
 
     def putrequest(self, *arguments: Any, **options: Any) -> None:
         super().putrequest(*arguments, **options)
-        self._sent = "" if self._proving else self.lines.token(self.server)
-        if self._sent:
-            self.putheader("Authorization", SCHEME + self._sent)
+        if self._token and not self._proving:
+            self.putheader("Authorization", SCHEME + self._token)
 
     def getresponse(self) -> Any:
         """The answer; a token that the server does not take (any more) is replaced once and the request sent again."""
         answer = super().getresponse()
-        if answer.status != UNPROVEN or self._proving or not self._sent:
+        if answer.status != UNPROVEN or self._proving or not self._token:
             return answer
-        self.lines.forget(self.server, self._sent)
+        self.lines.forget(self.server, self._token)
         again, self._again = self._again, None
         if again is None:
             return answer
         self._drained(answer)
-        self.request(*again[0], **again[1])
+        # Not one that another thread got: it may be of the same server's other process, while that is replaced.
+        self._token = self._prove()
+        super().request(*again[0], **again[1])
         return super().getresponse()
 
-    def _prove(self) -> None:
+    def _prove(self) -> str:
+        """A new token of this server."""
         pause = self.sock.gettimeout() if self.sock is not None else None
         self._proving = True
         try:
             self._set_pause(SESSION_PAUSE)
             given = self._exchange("GET", NONCE_PATH, None, Nonce)
             body = msgspec.json.encode(self.lines.proof(self.server, given.nonce))
-            self.lines.keep(self.server, self._exchange("POST", SESSION_PATH, body, Token))
+            token = self._exchange("POST", SESSION_PATH, body, Token)
+            self.lines.keep(self.server, token)
         except BaseException:
             self.close()
             raise
         finally:
             self._proving = False
             self._set_pause(pause)
+        return token.token
 
     def _exchange(self, method: str, path: str, body: bytes | None, content: type[Content]) -> Content:
         headers = {"User-Agent": "boardwright", "Content-Type": "application/json"}

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from boardwright.errors import FailedError
@@ -25,6 +26,8 @@ from tests.unit.transfer.blobs import Recorder
 LINES = Lines(LAB.authority)  # without a name: nobody asks these servers for sessions
 MEMBER = LAB.lines()
 QUICK = FetchLimits(stall_timeout=0.3, answer_timeout=0.6, piece_timeout=0.6, give_up=0.0, give_up_busy=0.0)
+# Where a healthy server stands by, it may be slow for a moment, as every process on a busy machine.
+PATIENT = msgspec.structs.replace(QUICK, give_up=5.0)
 BOMB = gzip.compress(bytes(1 << 24))  # made once: on a busy machine it takes longer than a stall
 Behaviour = Callable[[socket.socket, int, int], None]
 
@@ -229,7 +232,7 @@ FAULTS: dict[str, tuple[Behaviour, str]] = {
     "sends the length of a chunk without end": (a_chunk_of_eternity, "broke the connection"),
     "sends byte after byte": (trickling_bytes, "too slow|other bytes"),
     "sends the head byte after byte": (trickling_headers, "did not answer"),
-    "says continue for ever": (continue_for_ever, "did not answer|broke the connection"),
+    "says continue for ever": (continue_for_ever, "did not answer"),
     "sends headers without end": (headers_without_end, "broke the connection"),
     "sends one header without end": (one_long_header, "broke the connection"),
     "compresses": (compressed, "ended the answer|other bytes|broke the connection"),
@@ -254,10 +257,12 @@ FAULTS: dict[str, tuple[Behaviour, str]] = {
 }
 
 
-def bring(blob: BlobRef, store: BlobStore, observer: Recorder, *urls: str) -> FetchResult:
+def bring(
+    blob: BlobRef, store: BlobStore, observer: Recorder, *urls: str, limits: FetchLimits = PATIENT
+) -> FetchResult:
     sources = SourceList([HttpSource(str(rank), url, LINES if rank == 0 else MEMBER) for rank, url in enumerate(urls)])
     try:
-        return fetch([blob], sources, store, limits=QUICK, observer=observer)
+        return fetch([blob], sources, store, limits=limits, observer=observer)
     finally:
         sources.close()
 
@@ -285,7 +290,7 @@ def test_with_nobody_else_there_is_one_sentence_and_nothing_hangs(
     behaviour, reason = FAULTS[fault]
     begun = time.monotonic()
     with pytest.raises(FailedError, match="the download failed at every server") as caught:
-        bring(blob, store, Recorder(), liar(behaviour).url)
+        bring(blob, store, Recorder(), liar(behaviour).url, limits=QUICK)
     assert time.monotonic() - begun < 8.0
     assert re.search(reason, str(caught.value))
     assert not store.has(blob.sha256)
@@ -318,6 +323,6 @@ def test_a_blob_port_that_cannot_be_reached_though_its_offers_can_costs_a_second
 def test_what_a_liar_sends_is_never_kept(liar: Callable[[Behaviour], Liar], tmp_path: Path, blob: BlobRef) -> None:
     store = BlobStore(tmp_path)
     with pytest.raises(FailedError):
-        bring(blob, store, Recorder(), liar(wrong_bytes).url)
+        bring(blob, store, Recorder(), liar(wrong_bytes).url, limits=QUICK)
     with store.partial(blob) as partial:
         assert partial.verified_bytes == 0

@@ -11,7 +11,7 @@ import pytest
 from urllib3.exceptions import HTTPError
 
 from boardwright.errors import RefusedError
-from boardwright.model.sessions import SESSION_PATH
+from boardwright.model.sessions import SESSION_PATH, Token
 from boardwright.server.callers import Callers
 from boardwright.trust import issuing
 from boardwright.trust.credentials import Credentials
@@ -159,6 +159,35 @@ class TestWhoAsks:
             host.restart()
             assert pool.urlopen("POST", "/v1/thing", body=b"body").status == 200
             assert host.sessions() == 2
+
+    def test_bears_its_token_though_another_thread_drops_it_meanwhile(self) -> None:
+        class Dropped(Lines):
+            """Lines whose token another thread drops as soon as it was looked at."""
+
+            def token(self, server: str) -> str:
+                found = super().token(server)
+                self.forget(server, found)
+                return found
+
+        with serving(Host(LAB.server("c1s1"))) as host:
+            pool = Dropped(LAB.authority, LAB.board("c1s9")).pool(host.url, retries=False)
+            assert [pool.urlopen("GET", "/v1/thing").status for _ in range(3)] == [200, 200, 200]
+
+    def test_may_meet_two_processes_of_one_server_at_the_same_time(self) -> None:
+        class Crossed(Lines):
+            """Lines where another thread talks to the other process whenever this one has proven itself."""
+
+            other = Token("", 0.0)
+
+            def keep(self, server: str, token: Token) -> None:
+                super().keep(server, self.other if self.other.token else token)
+
+        old, new = Host(LAB.server("c1s1")), Host(LAB.server("c1s1"))
+        lines = Crossed(LAB.authority, LAB.board("c1s9"))
+        with serving(old, new):
+            assert ask(lines, old) == 200
+            Crossed.other = Token(lines.token("c1s1"), 60.0)
+            assert [ask(lines, host) for host in (new, old, new)] == [200, 200, 200]
 
     def test_is_asked_once_more_and_not_for_ever(self) -> None:
         with serving(Host(LAB.server("c1s1"))) as host:
