@@ -10,6 +10,7 @@ import urllib3
 
 from boardwright.model.api import BoardList, DeploymentRequest, Problem, RolloutList, ServerList
 from boardwright.model.report import DeploymentState, Explanation, GroupReport
+from boardwright.model.sessions import SCHEME
 from boardwright.model.software import digest_of
 from tests.integration.server.asker import board
 from tests.integration.server.processes import ServerCluster, ServerProcess, Software, until
@@ -148,6 +149,7 @@ def test_a_sender_that_stalls_does_not_hold_up_the_end(cluster: ServerCluster) -
     with server.lines.pool(server.api) as pool, contextlib.closing(pool._new_conn()) as stalled:
         stalled.connect()
         stalled.putrequest("PUT", f"/v1/blobs/{'0' * 64}")
+        stalled.putheader("Authorization", SCHEME + server.lines.token(server.id))
         stalled.putheader("Content-Length", "1000000")
         stalled.endheaders()
         stalled.send(b"x" * 1000)

@@ -70,11 +70,13 @@ def test_every_route_says_who_may_call_it_and_no_entry_is_for_nothing() -> None:
 
 class TestTheTable:
     @pytest.fixture(scope="class")
-    def callers(self) -> Callers:
+    @classmethod
+    def callers(cls) -> Callers:
         return Callers(SERVER)
 
     @pytest.fixture(scope="class")
-    def client(self, callers: Callers) -> Iterator[TestClient[Litestar]]:
+    @classmethod
+    def client(cls, callers: Callers) -> Iterator[TestClient[Litestar]]:
         def handler(method: str, path: str) -> Any:
             typed = path.replace("}", ":str}")
 

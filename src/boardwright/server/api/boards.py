@@ -5,6 +5,7 @@ import difflib
 from litestar import get
 from litestar.exceptions import NotFoundException
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
 
 from boardwright.model.api import BoardList
 from boardwright.model.report import Explanation
@@ -26,14 +27,14 @@ def routes(mirror: Mirror, board_reports: BoardReports) -> list[HTTPRouteHandler
         return BoardList(board_statuses(mirror.state, board_reports.views()))
 
     @get("/v1/boards/{board:str}", sync_to_thread=False)
-    def one_board(board: str) -> BoardList:
+    def one_board(board: FromPath[str]) -> BoardList:
         status = board_status(board, mirror.state, board_reports.view(board))
         if status is None:
             raise _unknown(board, mirror)
         return BoardList((status,))
 
     @get("/v1/boards/{board:str}/explanations", sync_to_thread=False)
-    def explanations(board: str) -> list[Explanation]:
+    def explanations(board: FromPath[str]) -> list[Explanation]:
         if board_status(board, mirror.state, board_reports.view(board)) is None:
             raise _unknown(board, mirror)
         return list(board_reports.explanations(board))

@@ -2,6 +2,7 @@
 
 from litestar import post
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import JSONBody
 
 from boardwright.model.api import Deployment, DeploymentRequest
 from boardwright.server.deployments import Deployments
@@ -9,7 +10,7 @@ from boardwright.server.deployments import Deployments
 
 def routes(deployments: Deployments) -> list[HTTPRouteHandler]:
     @post("/v1/deployments", status_code=200, sync_to_thread=True)
-    def deploy(data: DeploymentRequest) -> Deployment:
+    def deploy(data: JSONBody[DeploymentRequest]) -> Deployment:
         return deployments.deploy(data)
 
     return [deploy]

@@ -8,6 +8,7 @@ from typing import Any
 
 from litestar import Request, Response, delete, get, post
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath, JSONBody
 
 from boardwright.model.admission import (
     Approval,
@@ -39,7 +40,7 @@ def authority_routes(authority: ClusterAuthority) -> list[HTTPRouteHandler]:
 
 def routes(admission: Admission, tokens: JoinTokens) -> list[HTTPRouteHandler]:
     @post("/v1/joins", status_code=200, request_max_body_size=MAX_BODY, sync_to_thread=True)
-    def join(request: Request[Any, Any, Any], data: Joining) -> Response[JoinAnswer]:
+    def join(request: Request[Any, Any, Any], data: JSONBody[Joining]) -> Response[JoinAnswer]:
         """200 with a certificate, 202 to who waits: it asks again with the same key."""
         host = "" if request.client is None else request.client.host
         answer = admission.join(data, host)
@@ -50,15 +51,15 @@ def routes(admission: Admission, tokens: JoinTokens) -> list[HTTPRouteHandler]:
         return admission.waiting()
 
     @post("/v1/joins/{key:str}/approval", status_code=200, request_max_body_size=MAX_BODY, sync_to_thread=True)
-    def approve(key: str, data: Approval) -> Joiner:
+    def approve(key: FromPath[str], data: JSONBody[Approval]) -> Joiner:
         return admission.approved(key, data.certificate)
 
     @delete("/v1/joins/{key:str}", status_code=200, sync_to_thread=True)
-    def dismiss(key: str) -> Joiner:
+    def dismiss(key: FromPath[str]) -> Joiner:
         return admission.dismissed(key)
 
     @post("/v1/tokens", status_code=201, request_max_body_size=MAX_BODY, sync_to_thread=True)
-    def create_token(data: NewToken) -> TokenStatus:
+    def create_token(data: JSONBody[NewToken]) -> TokenStatus:
         return tokens.create(data)
 
     @get("/v1/tokens", sync_to_thread=True)
@@ -66,7 +67,7 @@ def routes(admission: Admission, tokens: JoinTokens) -> list[HTTPRouteHandler]:
         return tokens.listing()
 
     @delete("/v1/tokens/{digest:str}", status_code=200, sync_to_thread=True)
-    def drop_token(digest: str) -> TokenStatus:
+    def drop_token(digest: FromPath[str]) -> TokenStatus:
         return tokens.drop(digest)
 
     return [join, joiners, approve, dismiss, create_token, list_tokens, drop_token]

@@ -3,6 +3,7 @@
 from litestar import MediaType, Response, get, post
 from litestar.exceptions import NotFoundException
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath, JSONBody
 
 from boardwright.errors import UnreachableError
 from boardwright.model.api import SignedMetadata, TrustChange
@@ -18,11 +19,11 @@ def board_routes(files: MetadataFiles) -> list[HTTPRouteHandler]:
     """What boards ask any server for."""
 
     @get("/v1/metadata/{name:str}", sync_to_thread=False)
-    def metadata(name: str) -> Response[bytes]:
+    def metadata(name: FromPath[str]) -> Response[bytes]:
         return _found(files.get(name), name)
 
     @get("/v1/metadata/targets/plans/{name:str}", sync_to_thread=False)
-    def shard(name: str) -> Response[bytes]:
+    def shard(name: FromPath[str]) -> Response[bytes]:
         return _found(files.shard(name), name)
 
     return [metadata, shard]
@@ -39,7 +40,7 @@ def routes(mirror: Mirror, changes: TrustChanges) -> list[HTTPRouteHandler]:
         return SignedMetadata(signed.roots, signed.roles)
 
     @post("/v1/trust", status_code=200, request_max_body_size=MAX_CHANGE, sync_to_thread=True)
-    def change(data: TrustChange) -> SignedMetadata:
+    def change(data: JSONBody[TrustChange]) -> SignedMetadata:
         signed = changes.change(data)
         return SignedMetadata(signed.roots, signed.roles)
 

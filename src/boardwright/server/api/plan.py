@@ -4,6 +4,7 @@ from typing import Any
 
 from litestar import Request, get
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
 
 from boardwright.model.plan import BoardPlan
 from boardwright.server.api.callers import caller_of, own_only
@@ -12,7 +13,7 @@ from boardwright.server.mirror import Mirror
 
 def routes(mirror: Mirror) -> list[HTTPRouteHandler]:
     @get("/v1/plan/boards/{board:str}", sync_to_thread=False)
-    def board_plan(request: Request[Any, Any, Any], board: str) -> BoardPlan:
+    def board_plan(request: Request[Any, Any, Any], board: FromPath[str]) -> BoardPlan:
         """A board that the plan does not know gets an empty plan: it may be known to the next one."""
         own_only(caller_of(request), board)
         return mirror.state.board_plan(board)

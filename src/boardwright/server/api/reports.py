@@ -4,11 +4,11 @@ The answer says how new this server's plan is, so that a board that missed the a
 and which boards the operator let try again what they failed at: nothing else tells them.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 from litestar import Request, post
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import Parameter
+from litestar.params import JSONBody, QueryParameter
 
 from boardwright.errors import ForbiddenError
 from boardwright.model.api import ReportsTaken
@@ -27,8 +27,8 @@ def routes(board_reports: BoardReports, claims: Claims, mirror: Mirror) -> list[
     @post("/v1/reports", status_code=202, request_max_body_size=MAX_BODY, sync_to_thread=False)
     def reports(
         request: Request[Any, Any, Any],
-        data: list[BoardReport],
-        passed_on: bool = Parameter(query="passed-on", default=False),
+        data: JSONBody[list[BoardReport]],
+        passed_on: Annotated[bool, QueryParameter(name="passed-on")] = False,
     ) -> ReportsTaken:
         """`passed-on`: another server sent them, so that they are not passed on again."""
         caller = caller_of(request)

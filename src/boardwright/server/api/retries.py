@@ -2,7 +2,7 @@
 
 from litestar import post
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery
 
 from boardwright.model.api import Retry
 from boardwright.server.held import HeldVersions
@@ -10,7 +10,7 @@ from boardwright.server.held import HeldVersions
 
 def routes(held: HeldVersions) -> list[HTTPRouteHandler]:
     @post("/v1/boards/{board:str}/retry", status_code=200, sync_to_thread=True)
-    def retry(board: str, group: str | None = Parameter(query="group", default=None)) -> Retry:
+    def retry(board: FromPath[str], group: FromQuery[str | None] = None) -> Retry:
         """Every group of the board, or one."""
         return held.retry(board, group)
 

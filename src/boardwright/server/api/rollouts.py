@@ -3,6 +3,7 @@
 from litestar import get
 from litestar.exceptions import NotFoundException
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
 
 from boardwright.model.api import RolloutList
 from boardwright.server.rollout_watch import RolloutWatch
@@ -14,7 +15,7 @@ def routes(watch: RolloutWatch) -> list[HTTPRouteHandler]:
         return RolloutList(watch.statuses())
 
     @get("/v1/rollouts/{rollout:str}", sync_to_thread=True)
-    def one_rollout(rollout: str) -> RolloutList:
+    def one_rollout(rollout: FromPath[str]) -> RolloutList:
         found = tuple(status for status in watch.statuses() if status.id == rollout)
         if not found:
             raise NotFoundException(f"no rollout {rollout!r} is known")

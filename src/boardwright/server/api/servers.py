@@ -4,6 +4,7 @@ from typing import Any
 
 from litestar import Request, get, post
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import JSONBody
 
 from boardwright.errors import ForbiddenError
 from boardwright.model.api import AlarmList, ServerList, ServerWord
@@ -27,7 +28,7 @@ def status_routes(peers: Peers) -> list[HTTPRouteHandler]:
     """What servers tell each other; taken by any, so that a new active is told without a redirect."""
 
     @post("/v1/servers/status", status_code=202, sync_to_thread=False)
-    def server_status(request: Request[Any, Any, Any], data: ServerWord) -> None:
+    def server_status(request: Request[Any, Any, Any], data: JSONBody[ServerWord]) -> None:
         if caller_of(request).id != data.id:
             raise ForbiddenError(f"{caller_of(request).id} may not speak for {data.id[:200]}")
         peers.take(data)

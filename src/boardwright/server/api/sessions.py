@@ -2,6 +2,7 @@
 
 from litestar import Response, get, post
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import JSONBody
 
 from boardwright.model.api import Problem
 from boardwright.model.sessions import MAX_PROOF, NONCE_PATH, SESSION_PATH, Nonce, Proof, Token
@@ -16,7 +17,7 @@ def routes(callers: Callers) -> list[HTTPRouteHandler]:
         return callers.nonce()
 
     @post(SESSION_PATH, status_code=200, request_max_body_size=MAX_PROOF, sync_to_thread=False)
-    def session(data: Proof) -> Response[Token] | Response[Problem]:
+    def session(data: JSONBody[Proof]) -> Response[Token] | Response[Problem]:
         try:
             return Response(callers.open(data))
         except UntrustedError as error:

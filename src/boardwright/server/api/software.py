@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from litestar import get
 from litestar.exceptions import NotFoundException
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
 
 from boardwright.model.api import SoftwareList, VersionSummary
 from boardwright.server.mirror import Mirror
@@ -17,7 +18,7 @@ def routes(mirror: Mirror) -> list[HTTPRouteHandler]:
         return _listing(mirror.state.catalog.values())
 
     @get("/v1/software/{group:str}", sync_to_thread=False)
-    def group_software(group: str) -> SoftwareList:
+    def group_software(group: FromPath[str]) -> SoftwareList:
         records = [record for record in mirror.state.catalog.values() if record.group == group]
         if not records:
             known = ", ".join(sorted({record.group for record in mirror.state.catalog.values()})) or "none"

@@ -11,6 +11,7 @@ from concurrent.futures import Executor
 import msgspec
 from litestar import Response, post, put
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath, JSONBody
 
 from boardwright.errors import FailedError, UsageError
 from boardwright.model.api import Problem, Publication, RoomRequest, VersionSummary
@@ -54,20 +55,20 @@ class Intake(msgspec.Struct, frozen=True):
 
 def routes(intake: Intake, publishing: Publishing) -> list[HTTPRouteHandler]:
     @post("/v1/blobs/room", status_code=200, sync_to_thread=True)
-    def room(data: RoomRequest) -> RoomRequest:
+    def room(data: JSONBody[RoomRequest]) -> RoomRequest:
         """Whether so many bytes may come; room is made for them if it can be."""
         intake.room.for_publish(data.bytes)
         return data
 
     @post("/v1/blobs/missing", status_code=200, request_max_body_size=MAX_ASKED, sync_to_thread=True)
-    def missing(data: list[str]) -> list[str]:
+    def missing(data: JSONBody[list[str]]) -> list[str]:
         for sha256 in data:
             check_digest(sha256)
         intake.collector.touch(sha256 for sha256 in data if intake.store.has(sha256))
         return [sha256 for sha256 in data if not intake.store.has(sha256)]
 
     @put("/v1/blobs/{sha256:str}", status_code=201, request_max_body_size=None)
-    async def put_blob(sha256: str, request: AnyRequest) -> Response[Problem] | None:
+    async def put_blob(sha256: FromPath[str], request: AnyRequest) -> Response[Problem] | None:
         check_digest(sha256)
         length = request.headers.get("content-length", "")
         if not length.isdigit():
@@ -78,7 +79,7 @@ def routes(intake: Intake, publishing: Publishing) -> list[HTTPRouteHandler]:
         return None
 
     @post("/v1/versions", request_max_body_size=MAX_PUBLICATION, sync_to_thread=True)
-    def publish(data: Publication) -> Response[VersionSummary]:
+    def publish(data: JSONBody[Publication]) -> Response[VersionSummary]:
         record, new = publishing.publish(data)
         return Response(summary(record), status_code=201 if new else 200)
 
