@@ -42,6 +42,7 @@ from boardwright.trust.credentials import Credentials
 from boardwright.trust.lines import lines_of
 from boardwright.trust.witness import Witness
 
+METADATA = "metadata"  # a reason to ignore a server, beside those of ``trust.witness``
 ONCE_PATIENCE = 10.0  # seconds in which --once wants an offer and a plan (design section 12)
 LET_GO = 0.7  # seconds that each kind of thread gets to end; after that the process ends without it
 
@@ -158,6 +159,9 @@ class Station:
         self._in_loop(lambda: self._planned(found))
 
     def _planned(self, found: PlanFound) -> None:
+        if found.untrusted:
+            self._witness.ignored[METADATA] += found.untrusted
+            _log.warning("signed metadata is not believed", board=self.settings.board.id, problems=found.problems)
         self.driver.planned(found, time.monotonic())
 
     def _post(self, group: str, event: Event) -> None:

@@ -8,6 +8,7 @@ import msgspec
 from boardwright.errors import BoardwrightError, UnreachableError
 from boardwright.model.plan import BoardPlan
 from boardwright.protocol.messages import Offer
+from boardwright.trust.errors import UntrustedError
 
 
 class PlanClient(Protocol):
@@ -20,13 +21,14 @@ class PlanFound(msgspec.Struct, frozen=True):
     """`plan` is None if nobody had a good one; `problems` are one sentence per server that was of no use.
 
     `silent` are the ids of those that did not answer at all, `era` is the one that the plan was verified in
-    (``agent.signed_plans``).
+    (``agent.signed_plans``), `untrusted` how many servers gave what nobody has signed.
     """
 
     plan: BoardPlan | None
     problems: tuple[str, ...]
     silent: frozenset[str] = frozenset()
     era: int = 0
+    untrusted: int = 0
 
 
 def find_plan(client: PlanClient, board: str, offers: Sequence[Offer], generation: int) -> PlanFound:
@@ -38,11 +40,13 @@ def find_plan(client: PlanClient, board: str, offers: Sequence[Offer], generatio
     problems: list[str] = []
     unproved: list[BoardPlan] = []
     silent: set[str] = set()
+    untrusted = 0
     for offer in offers:
         try:
             plan = client.plan(offer.api, board)
         except BoardwrightError as error:
             problems.append(f"{offer.server}: {error}")
+            untrusted += isinstance(error, UntrustedError)
             if isinstance(error, UnreachableError):
                 silent.add(offer.server)
             continue
@@ -54,6 +58,6 @@ def find_plan(client: PlanClient, board: str, offers: Sequence[Offer], generatio
             problems.append(f"{offer.server}: it claimed plan {offer.generation} and has {plan.generation}")
             unproved.append(plan)
         else:
-            return PlanFound(plan, tuple(problems), frozenset(silent))
+            return PlanFound(plan, tuple(problems), frozenset(silent), untrusted=untrusted)
     best = max(unproved, key=lambda plan: plan.generation, default=None)
-    return PlanFound(best, tuple(problems), frozenset(silent))
+    return PlanFound(best, tuple(problems), frozenset(silent), untrusted=untrusted)

@@ -75,7 +75,7 @@ class HeardOffer(msgspec.Struct, frozen=True):
 class Explanation(msgspec.Struct, frozen=True):
     """Why a board chose this server for a group: every offer heard, and the reason in one sentence.
 
-    `ignored` are datagrams that the board did not believe since it started, by reason.
+    `ignored` are datagrams (and, as `metadata`, plans) that the board did not believe since it started, by reason.
     """
 
     group: str

@@ -51,6 +51,9 @@ class TestAMaliciousServer:
                 bad.shards = dict.fromkeys(bad.shards, b"{}")
             run_once(tmp_path, bad, good)
             assert motd(tmp_path) == b"2"
+            explained = [one for server in (bad, good) for said in server.reports for one in said.explanations]
+            counted = max((one.ignored.get("metadata", 0) for one in explained), default=0)
+            assert bool(counted) is (lie != "stale"), explained
 
 
 class TestAnExtraneousDependency:
