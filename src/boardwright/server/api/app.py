@@ -10,6 +10,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 
 from boardwright import __version__
 from boardwright.errors import BoardwrightError
+from boardwright.server.api.document import documented
 from boardwright.server.api.gate import Gate, all_of
 from boardwright.server.api.problems import on_boardwright_error, on_http_error, on_unexpected_error
 
@@ -24,9 +25,13 @@ def make_app(
     """Every call goes through `guards`, in order; those that only the active answers then through `gate`."""
     return Litestar(
         route_handlers=[
-            Router(path="/", route_handlers=everywhere, before_request=all_of(*guards)),
+            Router(path="/", route_handlers=documented(everywhere, active=False), before_request=all_of(*guards)),
             # The hook of a router takes the place of the one above it.
-            Router(path="/", route_handlers=on_the_active, before_request=all_of(*guards, gate)),
+            Router(
+                path="/",
+                route_handlers=documented(on_the_active, active=True),
+                before_request=all_of(*guards, gate),
+            ),
         ],
         exception_handlers={
             BoardwrightError: on_boardwright_error,

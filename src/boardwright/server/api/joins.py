@@ -8,6 +8,7 @@ from typing import Any
 
 from litestar import Request, Response, delete, get, post
 from litestar.handlers import HTTPRouteHandler
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody
 
 from boardwright.model.admission import (
@@ -39,7 +40,13 @@ def authority_routes(authority: ClusterAuthority) -> list[HTTPRouteHandler]:
 
 
 def routes(admission: Admission, tokens: JoinTokens) -> list[HTTPRouteHandler]:
-    @post("/v1/joins", status_code=200, request_max_body_size=MAX_BODY, sync_to_thread=True)
+    @post(
+        "/v1/joins",
+        status_code=200,
+        responses={202: ResponseSpec(JoinAnswer)},
+        request_max_body_size=MAX_BODY,
+        sync_to_thread=True,
+    )
     def join(request: Request[Any, Any, Any], data: JSONBody[Joining]) -> Response[JoinAnswer]:
         """200 with a certificate, 202 to who waits: it asks again with the same key."""
         host = "" if request.client is None else request.client.host

@@ -11,6 +11,7 @@ from concurrent.futures import Executor
 import msgspec
 from litestar import Response, post, put
 from litestar.handlers import HTTPRouteHandler
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody
 
 from boardwright.errors import FailedError, UsageError
@@ -78,7 +79,12 @@ def routes(intake: Intake, publishing: Publishing) -> list[HTTPRouteHandler]:
         await loop.run_in_executor(intake.disk, intake.put, sha256, int(length), blocks)
         return None
 
-    @post("/v1/versions", request_max_body_size=MAX_PUBLICATION, sync_to_thread=True)
+    @post(
+        "/v1/versions",
+        responses={200: ResponseSpec(VersionSummary)},
+        request_max_body_size=MAX_PUBLICATION,
+        sync_to_thread=True,
+    )
     def publish(data: JSONBody[Publication]) -> Response[VersionSummary]:
         record, new = publishing.publish(data)
         return Response(summary(record), status_code=201 if new else 200)
