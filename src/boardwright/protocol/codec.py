@@ -255,6 +255,7 @@ def _checks(message: Request | Offer | Announcement) -> Iterator[bool]:
     yield len(message.api) <= MAX_URL and len(message.blobs) <= MAX_URL
     for group in message.groups:
         yield _named(group.group) and _named(group.version) and len(group.manifest) == DIGEST_BYTES
+        yield group.copied is None or 0 <= group.copied <= MAX_NUMBER
 
 
 def _named(text: str) -> bool:

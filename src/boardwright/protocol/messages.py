@@ -87,12 +87,14 @@ class GroupOffer(
         "holding": "h",
         "pieces": "p",
         "planned": "pl",
+        "copied": "c",
     },
 ):
     """What the sender has of one version: `manifest` is its digest (32 bytes).
 
     `planned` is true for the version that the sender's plan names for the board, false for one that the
     board asked for by ``want``. `pieces` (for PART) is a bitmap over the version's pieces, blob after blob.
+    `copied` (for PREPARING) counts the bytes copied so far, None: the copying has not begun.
     """
 
     group: str
@@ -101,6 +103,7 @@ class GroupOffer(
     holding: Holding = Holding.ALL
     planned: bool = True
     pieces: bytes = b""
+    copied: int | None = None
 
 
 class Offer(

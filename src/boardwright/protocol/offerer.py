@@ -21,11 +21,15 @@ from boardwright.protocol.messages import GroupOffer, GroupQuery, Holding, Offer
 
 
 class Catalogued(msgspec.Struct, frozen=True):
-    """One version that the server knows: its name, what the server has of it, and for a part the pieces' bitmap."""
+    """One version that the server knows: its name, what the server has of it, and for a part the pieces' bitmap.
+
+    `copied`: bytes that it has copied so far, None: it is not at it.
+    """
 
     version: str
     holding: Holding
     pieces: bytes = b""
+    copied: int | None = None
 
 
 class ServerFacts(msgspec.Struct, frozen=True):
@@ -77,7 +81,7 @@ def _planned(query: GroupQuery, plan: BoardPlan, holdings: Mapping[bytes, Catalo
     held = holdings.get(digest)
     if held is None:
         return GroupOffer(query.group, target.version, digest, Holding.NONE)
-    return GroupOffer(query.group, target.version, digest, held.holding, pieces=held.pieces)
+    return GroupOffer(query.group, target.version, digest, held.holding, pieces=held.pieces, copied=held.copied)
 
 
 def _wanted(query: GroupQuery, plan: BoardPlan, holdings: Mapping[bytes, Catalogued]) -> GroupOffer | None:
@@ -87,4 +91,6 @@ def _wanted(query: GroupQuery, plan: BoardPlan, holdings: Mapping[bytes, Catalog
     withheld = plan.withheld.get(query.group)
     if withheld is not None and withheld.target.manifest == query.want.hex():
         return None
-    return GroupOffer(query.group, held.version, query.want, held.holding, planned=False, pieces=held.pieces)
+    return GroupOffer(
+        query.group, held.version, query.want, held.holding, planned=False, pieces=held.pieces, copied=held.copied
+    )

@@ -5,15 +5,17 @@ A server asks as its own id and place, with an empty board type, and does not he
 
 import asyncio
 import random
+from collections.abc import Mapping
 from typing import Protocol
 
 from boardwright.model.inventory import Board
 from boardwright.model.location import Location
-from boardwright.protocol.choose import Choice, choose
+from boardwright.protocol.carrier import Found, mates_of
+from boardwright.protocol.choose import choose
 from boardwright.protocol.messages import GroupQuery, Offer
 from boardwright.protocol.requester import Requester
 from boardwright.protocol.timing import RequestTiming
-from boardwright.state.records import CatalogRecord
+from boardwright.state.records import CatalogRecord, ServerRecord
 
 # A copy can wait: three repetitions, then the back-off of the copying itself; a board would be waiting for software.
 TIMING = RequestTiming(give_up=1.0)
@@ -46,8 +48,8 @@ class Asking:
         if self._requester is not None and self._requester.hear(offer, asyncio.get_running_loop().time()):
             self._heard.set()
 
-    async def ask(self, record: CatalogRecord, generation: int, known: frozenset[str]) -> Choice:
-        """Who has this version, nearest first; `known` are the servers that ought to answer."""
+    async def ask(self, record: CatalogRecord, generation: int, known: Mapping[str, ServerRecord]) -> Found:
+        """Who has this version, nearest first; `known` are the servers that ought to answer, by id."""
         async with self._turn:
             loop = asyncio.get_running_loop()
             manifest = bytes.fromhex(record.manifest)
@@ -56,7 +58,7 @@ class Asking:
                 board=self._board,
                 queries=(GroupQuery(record.group, want=manifest),),
                 generation=generation,
-                known_servers=known,
+                known_servers=frozenset(known) - {self._board.id},
                 timing=TIMING,
                 rng=random.Random(),
                 now=loop.time(),
@@ -69,7 +71,11 @@ class Asking:
                     await self._wait(requester)
             finally:
                 self._requester = None
-            return choose(self._board, requester.offers, record.group, manifest, patience=False)
+            near = [one.id for one in known.values() if one.chassis == self._board.location.chassis]
+            return Found(
+                choose(self._board, requester.offers, record.group, manifest, patience=False),
+                mates_of(self._board, requester.offers, near, record.group, manifest),
+            )
 
     async def _wait(self, requester: Requester) -> None:
         wakeup = requester.next_wakeup()

@@ -7,6 +7,7 @@ Rules:
 * PREPARING while the version is being copied, or waits its turn behind others; NONE after a failed attempt, until
   the next one begins: nobody shall wait for a copy that does not move.
 * A version that was retired to make room is none that a store shall hold.
+* How far a copy is, is said beside PREPARING: the other servers of the chassis wait for it as long as it moves.
 * ``by_manifest`` is one dict that is swapped as a whole: the responder reads it without a lock or the disk.
 """
 
@@ -28,6 +29,7 @@ class Holdings:
         self._lock = threading.Lock()
         self._records: dict[str, CatalogRecord] = {}
         self._states: dict[str, Holding] = {}
+        self._copied: dict[str, int] = {}
         self.by_manifest: Mapping[bytes, Catalogued] = {}
 
     def know(self, records: Iterable[CatalogRecord]) -> None:
@@ -35,13 +37,23 @@ class Holdings:
         with self._lock:
             self._records = {record.manifest: record for record in records if not record.retired}
             self._states = {digest: self._states.get(digest, Holding.PREPARING) for digest in self._records}
+            self._copied = {digest: count for digest, count in self._copied.items() if digest in self._records}
             self._publish()
 
     def mark(self, manifest: str, holding: Holding) -> None:
         """Say what the store has of the version with this manifest (64 hex digits), if the catalog names it."""
         with self._lock:
-            if manifest in self._records and self._states.get(manifest) is not holding:
+            copied = self._copied.pop(manifest, None)
+            if manifest in self._records and (copied is not None or self._states.get(manifest) is not holding):
                 self._states[manifest] = holding
+                self._publish()
+
+    def copying(self, manifest: str, count: int) -> None:
+        """The version is being copied, `count` bytes of it so far; until it is marked."""
+        with self._lock:
+            if manifest in self._records and self._states.get(manifest) is not Holding.ALL:
+                self._states[manifest] = Holding.PREPARING
+                self._copied[manifest] = count
                 self._publish()
 
     def holds(self, manifest: str) -> bool:
@@ -63,7 +75,7 @@ class Holdings:
 
     def _publish(self) -> None:
         self.by_manifest = {
-            bytes.fromhex(digest): Catalogued(self._records[digest].version, state)
+            bytes.fromhex(digest): Catalogued(self._records[digest].version, state, copied=self._copied.get(digest))
             for digest, state in self._states.items()
         }
 

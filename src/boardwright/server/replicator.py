@@ -5,6 +5,7 @@ Rules:
 * What the catalog names and the store lacks is copied: what the plan needs first, then the newest.
 * The others are asked by the protocol's own request and the nearest that has the version is taken; the bytes come by
   the same code that boards use, so an interrupted copy goes on where it stopped, from any server.
+* Only one server of a chassis brings a version over the inter-chassis link, the others copy from it (``Carriers``).
 * A version counts as held only when its manifest and all its blobs are in the store. After a start that is looked
   up (names and sizes), not believed.
 * Whoever cannot be copied now is tried again with back-off; nobody is told `preparing` meanwhile. A server that is
@@ -24,6 +25,7 @@ import msgspec
 from boardwright import log
 from boardwright.errors import BoardwrightError, FailedError, MalformedError
 from boardwright.model.software import Manifest
+from boardwright.protocol.carrier import Carriers, Copy, Found, Wait
 from boardwright.protocol.choose import Choice
 from boardwright.protocol.messages import Holding
 from boardwright.server.collector import Collector
@@ -34,7 +36,7 @@ from boardwright.server.mirror import Mirror, MirrorState
 from boardwright.server.rollouts import ordered
 from boardwright.server.room import Room
 from boardwright.state.records import CatalogRecord
-from boardwright.transfer.fetch import FetchLimits, fetch
+from boardwright.transfer.fetch import FetchLimits, FetchResult, Unobserved, fetch
 from boardwright.transfer.http_source import HttpSource, Lines
 from boardwright.transfer.sources import SourceList
 from boardwright.transfer.space import NoSpaceError
@@ -44,9 +46,13 @@ FIRST_BACKOFF = 0.5  # seconds
 LONGEST_BACKOFF = 30.0  # a server that comes back is asked within this
 KEPT_ROLLOUTS = 2  # versions of a group by its last rollouts: what runs and what it would go back to
 LOOK_EVERY = 5.0  # seconds between looks, beside being woken and what is due earlier
+TOLD_EVERY = 0.25  # seconds between words of how far a copy is; waiting servers ask twice a second
+# From the own chassis: servers answer within milliseconds, and who fails all along is left for the other chassis.
+NEAR = FetchLimits(give_up=4.0, give_up_busy=60.0)
+FAR = FetchLimits()
 _log = log.get("server.replicator")
 
-Ask = Callable[[CatalogRecord], Choice]
+Ask = Callable[[CatalogRecord], Found]
 
 
 class Copying(msgspec.Struct, frozen=True):
@@ -65,7 +71,6 @@ class Replicator:
     def __init__(
         self, server: str, mirror: Mirror, holdings: Holdings, store: BlobStore, damage: Damage, copying: Copying
     ) -> None:
-        self._server = server
         self._mirror = mirror
         self._holdings = holdings
         self._store = store
@@ -75,9 +80,11 @@ class Replicator:
         self._collector = copying.collector
         self._active = copying.active
         self._lines = copying.lines
+        self._carriers = Carriers(server)
         self._wake = threading.Event()
         self._failures: dict[str, int] = {}
         self._due: dict[str, float] = {}
+        self._waits_for: dict[str, str] = {}
 
     def wake(self) -> None:
         """Look for work now; from any thread."""
@@ -116,9 +123,12 @@ class Replicator:
             if record.manifest not in self._collector.let_go
         ]
         self._room.forget_all_but(self._collector.let_go.union(record.manifest for record in incomplete))
-        for gone in self._due.keys() - {record.manifest for record in incomplete}:
+        known = {record.manifest for record in incomplete}
+        for gone in self._due.keys() - known:
             del self._due[gone]
             self._failures.pop(gone, None)
+            self._waits_for.pop(gone, None)
+        self._carriers.forget_all_but({bytes.fromhex(manifest) for manifest in known})
         now = time.monotonic()
         return next((record for record in incomplete if self._due.get(record.manifest, 0.0) <= now), None)
 
@@ -131,23 +141,20 @@ class Replicator:
         try:
             if self._holds(record):
                 return
-            choice = self._ask(record)
-            if not choice.ranking:
-                self._later(record, choice)
+            found = self._ask(record)
+            if not found.choice.ranking:
+                self._later(record, found.choice)
                 return
-            self._holdings.mark(record.manifest, Holding.PREPARING)
-            begun = time.monotonic()
-            sources = SourceList(
-                HttpSource(candidate.source.id, candidate.blobs, self._lines) for candidate in choice.ranking
-            )
-            try:
-                manifest = self._bring_manifest(record, sources)
-                self._make_room(record, manifest)
-                fetched = fetch(self._store.missing(manifest), sources, self._store, limits=FetchLimits(), stop=stop)
-            finally:
-                sources.close()
+            turn = self._carriers.turn(bytes.fromhex(record.manifest), found, time.monotonic())
+            if isinstance(turn, Wait):
+                self._wait(record, turn)
+                return
+            fetched = self._fetch(record, turn, stop)
             if self._holds(record, fetched.bytes):
-                _log.info("version copied", version=name, reason=choice.reason, seconds=time.monotonic() - begun)
+                reason = found.choice.reason
+                _log.info("version copied", version=name, near=turn.near, reason=reason, seconds=fetched.seconds)
+            else:
+                self._holdings.mark(record.manifest, Holding.PREPARING)
         except NoSpaceError as error:
             _log.warning("no room for a version", version=name, error=str(error))
             self._room.not_copied(record, error)
@@ -155,6 +162,23 @@ class Replicator:
         except (BoardwrightError, OSError) as error:
             _log.warning("version not copied", version=name, error=str(error))
             self._back_off(record)
+
+    def _fetch(self, record: CatalogRecord, turn: Copy, stop: threading.Event) -> FetchResult:
+        """Bring the manifest and what it names; what all sources failed at is remembered of them."""
+        progress = _Progress(self._holdings, record.manifest)
+        sources = SourceList(HttpSource(one.source.id, one.blobs, self._lines) for one in turn.sources)
+        try:
+            manifest = self._bring_manifest(record, sources)
+            self._make_room(record, manifest)
+            missing, limits = self._store.missing(manifest), NEAR if turn.near else FAR
+            return fetch(missing, sources, self._store, limits=limits, observer=progress, stop=stop)
+        except NoSpaceError:
+            raise
+        except BoardwrightError:
+            self._carriers.failed(bytes.fromhex(record.manifest), turn.sources, time.monotonic())
+            raise
+        finally:
+            sources.close()
 
     def _holds(self, record: CatalogRecord, sources: Iterable[str] = ()) -> bool:
         """Whether all of the version is here now; its last bytes came from `sources`."""
@@ -183,7 +207,7 @@ class Replicator:
         state, active = self._mirror.state, self._active()
         if lacking and active is not None and record.manifest in state.planned_manifests():
             for other in not_needed(self._holdings.complete(), state):
-                if any(candidate.source.id == active for candidate in self._ask(other).ranking):
+                if any(candidate.source.id == active for candidate in self._ask(other).choice.ranking):
                     self._holdings.mark(other.manifest, Holding.NONE)
                     self._collector.release(other.manifest)
                     self._room.not_copied(other, self._room.quota_error(f"{other.group} {other.version}", other.size))
@@ -210,11 +234,38 @@ class Replicator:
         else:
             self._back_off(record)
 
+    def _wait(self, record: CatalogRecord, turn: Wait) -> None:
+        if self._waits_for.get(record.manifest) != turn.reason:
+            _log.info("version waits", version=f"{record.group} {record.version}", reason=turn.reason)
+            self._waits_for[record.manifest] = turn.reason
+        self._due[record.manifest] = time.monotonic() + FIRST_BACKOFF
+
     def _back_off(self, record: CatalogRecord) -> None:
         failures = self._failures.get(record.manifest, 0)
         self._failures[record.manifest] = failures + 1
         self._due[record.manifest] = time.monotonic() + min(FIRST_BACKOFF * 2.0 ** min(failures, 16), LONGEST_BACKOFF)
         self._holdings.mark(record.manifest, Holding.NONE)
+
+
+class _Progress(Unobserved):
+    """Says how far the copy of one version is."""
+
+    def __init__(self, holdings: Holdings, manifest: str) -> None:
+        self._holdings = holdings
+        self._manifest = manifest
+        self._lock = threading.Lock()
+        self._copied = 0
+        self._told = time.monotonic()
+        holdings.copying(manifest, 0)
+
+    def on_bytes(self, source_id: str, count: int) -> None:
+        with self._lock:
+            self._copied += count
+            now = time.monotonic()
+            if now - self._told < TOLD_EVERY:
+                return
+            self._told = now
+            self._holdings.copying(self._manifest, self._copied)
 
 
 def not_needed(records: list[CatalogRecord], state: MirrorState) -> list[CatalogRecord]:

@@ -24,7 +24,7 @@ from boardwright.model.report import BoardReport
 from boardwright.net.interfaces import family_of, missing, present, resolve
 from boardwright.net.multicast import ControlSocket
 from boardwright.net.udp import written
-from boardwright.protocol.choose import Choice
+from boardwright.protocol.carrier import Found
 from boardwright.protocol.offerer import ServerFacts
 from boardwright.server.aftermath import Aftermath
 from boardwright.server.alarms import AlarmKind, Alarms
@@ -402,11 +402,10 @@ class Server:
         if after.plan.generation > before.plan.generation and self._announcer is not None:
             loop.call_soon_threadsafe(self._announcer.announce, after.plan.generation)
 
-    def _ask(self, asking: Asking, loop: asyncio.AbstractEventLoop, record: CatalogRecord) -> Choice:
+    def _ask(self, asking: Asking, loop: asyncio.AbstractEventLoop, record: CatalogRecord) -> Found:
         """Runs on the replicator's thread."""
         state = self._mirror.state
-        known = frozenset(state.servers) - {self._settings.id}
-        question = asking.ask(record, state.plan.generation, known)
+        question = asking.ask(record, state.plan.generation, state.servers)
         return asyncio.run_coroutine_threadsafe(question, loop).result()
 
 

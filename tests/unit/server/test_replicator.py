@@ -9,6 +9,7 @@ from boardwright.model.location import Tier
 from boardwright.model.plan import Plan
 from boardwright.model.report import HeardOffer, Source
 from boardwright.model.software import Target
+from boardwright.protocol.carrier import Found, Mate
 from boardwright.protocol.choose import Candidate, Choice
 from boardwright.protocol.messages import Holding
 from boardwright.server.alarms import Alarms
@@ -39,6 +40,7 @@ class Bench:
         self.mirror = Mirror(folder / "mirror.json")
         self.holdings = Holdings()
         self.answers = [NOBODY]
+        self.mates: tuple[Mate, ...] = ()
         self.asked: list[str] = []
         self.alarms = Alarms("c1s1", lambda: 0.0)
         versions = VersionBlobs(self.store)
@@ -52,9 +54,9 @@ class Bench:
         copying = Copying(self.ask, self.room, self.collector, lambda: "c2s1", LAB.lines(LAB.server("c1s1")))
         self.replicator = Replicator("c1s1", self.mirror, self.holdings, self.store, self.damage, copying)
 
-    def ask(self, record: CatalogRecord) -> Choice:
+    def ask(self, record: CatalogRecord) -> Found:
         self.asked.append(record.version)
-        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        return Found(self.answers.pop(0) if len(self.answers) > 1 else self.answers[0], self.mates)
 
     def know(self, *versions: Version) -> None:
         self.mirror.apply([Change(version.key, encoded(version.record), 1) for version in versions])
@@ -132,6 +134,16 @@ def test_somebody_who_prepares_is_asked_again_soon_while_boards_hear_preparing(b
     assert bench.holding(Version()) is Holding.PREPARING
 
 
+def test_while_another_server_of_the_chassis_copies_it_nothing_is_fetched_and_boards_hear_so(bench: Bench) -> None:
+    bench.know(Version())
+    far = Candidate(SOURCE, "https://127.0.0.1:1", "", 0)
+    bench.answers = [Choice((far,), (), "", False)]
+    bench.mates = (Mate("c1s2", holding=Holding.PREPARING, copied=5),)
+    bench.run_until(lambda: len(bench.asked) >= 3)
+    assert bench.holding(Version()) is Holding.PREPARING
+    assert bench.holdings.by_manifest[bytes.fromhex(Version().digest)].copied is None
+
+
 def test_a_version_that_is_published_here_needs_no_copy(bench: Bench) -> None:
     bench.store_all(Version())
     bench.know(Version())
@@ -162,6 +174,24 @@ class TestHoldings:
         assert [one.holding for one in holdings.by_manifest.values()] == [Holding.ALL]
         assert holdings.incomplete() == []
         assert [record.version for record in holdings.complete()] == ["1"]
+
+    def test_how_far_a_copy_is_is_said_until_it_is_over(self) -> None:
+        holdings = Holdings()
+        holdings.know([Version().record])
+        holdings.copying(Version().digest, 7)
+        (said,) = holdings.by_manifest.values()
+        assert (said.holding, said.copied) == (Holding.PREPARING, 7)
+        holdings.mark(Version().digest, Holding.PREPARING)
+        (said,) = holdings.by_manifest.values()
+        assert (said.holding, said.copied) == (Holding.PREPARING, None)
+
+    def test_a_version_that_came_whole_by_another_way_stays_so_whatever_its_copy_still_says(self) -> None:
+        holdings = Holdings()
+        holdings.know([Version().record])
+        holdings.mark(Version().digest, Holding.ALL)
+        holdings.copying(Version().digest, 7)
+        (said,) = holdings.by_manifest.values()
+        assert (said.holding, said.copied) == (Holding.ALL, None)
 
     def test_readers_see_one_state_or_the_next(self) -> None:
         holdings = Holdings()
