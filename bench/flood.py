@@ -212,10 +212,22 @@ async def honest(authority: Authority, port: int, multicast: bool, seconds: floa
 
 
 def counted(api: str) -> float:
-    """Datagrams that the server took in or dropped, by its own count."""
+    """Datagrams that the server took in or dropped, by its own count; an offer that is not believed counts as both."""
+    taken = metric(api, "boardwright_datagrams_total")
+    dropped = metric(api, "boardwright_datagrams_dropped_total")
+    return sum(taken.values()) + sum(count for reason, count in dropped.items() if reason != "unasked")
+
+
+def metric(api: str, name: str) -> dict[str, float]:
+    """By the value of its label."""
     lines = ANYBODY.request("GET", f"{api}/metrics", timeout=10, retries=False).data.decode().splitlines()
-    names = ("boardwright_datagrams_total", "boardwright_datagrams_dropped_total")
-    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(names))
+    values = (line.rpartition(" ") for line in lines if line.startswith(name + "{"))
+    return {labels.split('"')[1]: float(value) for labels, _, value in values}
+
+
+def requests(api: str) -> float:
+    """Those of this cluster that the server took in."""
+    return metric(api, "boardwright_datagrams_total").get("request", 0.0)
 
 
 def processor_seconds(pid: int) -> float:
@@ -294,7 +306,7 @@ def agent_rows(server: Target, folders: Folders, rate: int, seconds: float) -> I
     with started([sys.executable, "-c", start, "--config", str(folders.of("c1s9") / "agent.toml")]) as agent:
         time.sleep(3)  # started, asked, heard the server
         for kind in ("random", "foreign", "replayed-offer", "announcements"):
-            asked, processor, memory = counted(server.api), processor_seconds(agent), resident(agent)
+            asked, processor, memory = requests(server.api), processor_seconds(agent), resident(agent)
             command = [sys.executable, "-m", "bench.flood", "--send", kind, "--rate", str(rate)]
             command += ["--seconds", str(seconds), "--to", f"{GROUP}:{port}"]
             begun = time.monotonic()
@@ -302,7 +314,7 @@ def agent_rows(server: Target, folders: Folders, rate: int, seconds: float) -> I
             passed = time.monotonic() - begun
             load = (
                 f"{sent / seconds:,.0f}/s sent, {(processor_seconds(agent) - processor) / passed:.0%} of a core, "
-                f"{resident(agent) - memory:+.1f} MiB, {counted(server.api) - asked - sent:.0f} requests of its own"
+                f"{resident(agent) - memory:+.1f} MiB, {requests(server.api) - asked:.0f} requests of its own"
             )
             yield Row(f"an agent, {KINDS[kind][0]}", load, "", None)
 

@@ -18,7 +18,7 @@ GET    /v1/alarms                                                      AlarmList
 GET    /v1/software, /v1/software/GROUP                                SoftwareList
 POST   /v1/blobs/missing                  list of SHA-256 (hex)        those that the server lacks
 PUT    /v1/blobs/SHA256                   the bytes                    201, or 422 if the bytes are others
-POST   /v1/blobs/room                     RoomRequest                  the same, or 507 if that does not fit
+POST   /v1/blobs/room                     RoomRequest                  the same, or 413 if that does not fit
 POST   /v1/blobs/SHA256/verify                                         202, 404 (any server; hashed in its turn)
 POST   /v1/versions                       Publication                  201 VersionSummary, 200 if it was there
                                                                        already, 409 if the name has other content

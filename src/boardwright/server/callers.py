@@ -6,6 +6,8 @@ Rules:
 * Who has no token, or one that is no good (any more), is answered 401 and gets a new one; whose role does not
   allow a call, 403.
 * Who is revoked loses his session at once.
+* A proof costs some 300 microseconds, so each address has a budget of them (``protocol.budget``): who floods a server
+  with proofs that are none keeps nobody else from a session. 429 says so.
 """
 
 import os
@@ -16,6 +18,7 @@ import msgspec
 
 from boardwright.errors import BoardwrightError, ForbiddenError
 from boardwright.model.sessions import NONCE_PATH, SCHEME, SESSION_PATH, Nonce, Proof, Token
+from boardwright.protocol.budget import Budget
 from boardwright.transfer.serve import Client
 from boardwright.trust.credentials import Credentials
 from boardwright.trust.errors import UntrustedError
@@ -25,6 +28,12 @@ from boardwright.trust.sessions import TOKEN_LIFE, Sessions
 
 PEOPLE = frozenset({Role.VIEWER, Role.OPERATOR, Role.ADMIN})
 MEMBERS = frozenset({Role.BOARD, Role.SERVER}) | PEOPLE
+
+
+class CrowdedError(BoardwrightError):
+    """This address has proven itself too often in the last seconds; later it may again."""
+
+    retry = True
 
 
 class Callers:
@@ -43,14 +52,17 @@ class Callers:
         self._revoked = revoked
         self._clock = clock
         self._chance = chance
+        self._budget = Budget(clock())
         self._sessions = Sessions(credentials.identity.id, chance(32))
 
     def nonce(self) -> Nonce:
         """For whoever asks."""
         return Nonce(self._sessions.nonce(self._clock(), self._chance(16)))
 
-    def open(self, proof: Proof) -> Token:
-        """A session for who proved itself; raises UntrustedError, ForbiddenError for who may not have one."""
+    def open(self, proof: Proof, sender: str) -> Token:
+        """A session for who proved itself from this address; raises UntrustedError, CrowdedError, ForbiddenError."""
+        if not self._budget.admits(sender, self._clock()):
+            raise CrowdedError(f"{sender} asks for sessions too often, try again in a second")
         if not 1 <= len(proof.chain) <= 2:
             raise UntrustedError(f"a chain has {len(proof.chain)} certificates, one or two are read")
         caller = self._authority.verify(proof.chain[0], b"".join(proof.chain[1:]), self._revoked())
@@ -71,14 +83,16 @@ class Callers:
         caller = self.caller(authorization)
         return Client(caller.id, caller.location.chassis != self._chassis)
 
-    def answer(self, method: str, path: str, body: bytes) -> tuple[int, bytes] | None:
+    def answer(self, method: str, path: str, body: bytes, sender: str) -> tuple[int, bytes] | None:
         """Status and JSON for a session call, None for any other."""
         if (method, path) == ("GET", NONCE_PATH):
             return 200, msgspec.json.encode(self.nonce())
         if (method, path) != ("POST", SESSION_PATH):
             return None
         try:
-            return 200, msgspec.json.encode(self.open(msgspec.json.decode(body, type=Proof)))
+            return 200, msgspec.json.encode(self.open(msgspec.json.decode(body, type=Proof), sender))
+        except CrowdedError as error:
+            return 429, _said(error)
         except ForbiddenError as error:
             return 403, _said(error)
         except BoardwrightError as error:

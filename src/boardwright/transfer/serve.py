@@ -48,6 +48,7 @@ class RsgiScope(Protocol):
     proto: str
     method: str
     path: str
+    client: str  # host:port
     headers: RsgiHeaders
 
 
@@ -81,8 +82,8 @@ class Callers(Protocol):
         """Whose token is in the header; raises MalformedError if it is nobody's."""
         ...
 
-    def answer(self, method: str, path: str, body: bytes) -> tuple[int, bytes] | None:
-        """Status and JSON for a session call, None for any other."""
+    def answer(self, method: str, path: str, body: bytes, sender: str) -> tuple[int, bytes] | None:
+        """Status and JSON for a session call from the address `sender`, None for any other."""
         ...
 
 
@@ -152,11 +153,12 @@ class BlobService:
             if len(body) > MAX_PROOF:
                 _say(protocol, 413, f"a proof has at most {MAX_PROOF} bytes")
                 return
-        answer = self._callers.answer(scope.method, scope.path, body)
+        answer = self._callers.answer(scope.method, scope.path, body, scope.client.rpartition(":")[0])
         if answer is None:
             _say(protocol, 405, f"{scope.method} is not for {scope.path}")
         else:
-            protocol.response_bytes(answer[0], [("content-type", "application/json")], answer[1])
+            headers = [("content-type", "application/json"), *(_LATER if answer[0] == 429 else [])]
+            protocol.response_bytes(answer[0], headers, answer[1])
 
     async def _answer(self, sha256: str, client: Client, scope: RsgiScope, protocol: RsgiProtocol) -> None:
         size = None if self._holds is not None and not self._holds(sha256) else self._store.size(sha256)

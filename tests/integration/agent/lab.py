@@ -211,7 +211,7 @@ def _handler(server: LabServer) -> type[BaseHTTPRequestHandler]:  # noqa: C901 -
             self._answer(202, b"")
 
         def _session(self, body: bytes) -> bool:
-            answer = server.callers.answer(self.command, self.path, body)
+            answer = server.callers.answer(self.command, self.path, body, "")
             if answer is not None:
                 self._answer(*answer)
             return answer is not None

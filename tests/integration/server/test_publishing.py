@@ -39,7 +39,7 @@ def test_a_blob_that_cannot_fit_is_refused_before_it_is_read(cluster: ServerClus
     with server.lines.pool(server.api) as pool:
         headers = {"Content-Length": str(1 << 60)}
         answer = pool.urlopen("PUT", f"/v1/blobs/{'0' * 64}", body=b"few bytes", headers=headers, retries=False)
-    assert answer.status == 507
+    assert answer.status == 413
     assert "does not fit" in problem(answer).error
 
 

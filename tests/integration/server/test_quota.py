@@ -67,7 +67,7 @@ def test_versions_that_nobody_needs_make_room_on_every_server_and_what_boards_ne
     deploy(cluster, "4", 9)
     too_much = active.call("POST", "/v1/blobs/room", RoomRequest(2 * SIZE))
     problem = msgspec.json.decode(too_much.data, type=Problem)
-    assert (too_much.status, problem.exit_code) == (507, 1)
+    assert (too_much.status, problem.exit_code) == (413, 1)
     assert "the publish does not fit: it needs 0.8 MB, the store has 1.2 MB of at most 1.4 MB" in problem.error
     assert holds(cluster, active, "1", "3", "4")
 

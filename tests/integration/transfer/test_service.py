@@ -144,7 +144,7 @@ def test_who_does_not_prove_itself_gets_nothing(
 def test_a_token_of_another_server_is_good_for_nothing(service: RunningService, blob: BlobRef) -> None:
     other, board = LAB.callers(LAB.server("c2s1", "2")), LAB.board("c1s9")
     nonce = other.nonce().nonce
-    token = other.open(Proof(board.chain, nonce, proof("c2s1", nonce, board.key))).token
+    token = other.open(Proof(board.chain, nonce, proof("c2s1", nonce, board.key)), "").token
     with Lines(LAB.authority).pool(service.url) as line:
         headers = {"Authorization": f"Bearer {token}"}
         assert line.urlopen("GET", f"/v1/blobs/{blob.sha256}", headers=headers, retries=False).status == 401

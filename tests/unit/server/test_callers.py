@@ -14,7 +14,8 @@ from boardwright.model.api import ServerWord
 from boardwright.model.inventory import Board
 from boardwright.model.location import Location
 from boardwright.model.report import BoardReport
-from boardwright.model.sessions import Proof
+from boardwright.model.sessions import SESSION_PATH, Proof
+from boardwright.protocol.budget import BURST
 from boardwright.server.api import plan, reports, servers, sessions
 from boardwright.server.api.app import make_app
 from boardwright.server.api.callers import ACCESS, ANYBODY, caller_of, members_only
@@ -51,7 +52,7 @@ class Clock:
 
 def token(callers: Callers, who: Credentials, host: str = "c1s1") -> dict[str, str]:
     nonce = callers.nonce().nonce
-    return {"Authorization": f"Bearer {callers.open(Proof(who.chain, nonce, proof(host, nonce, who.key))).token}"}
+    return {"Authorization": f"Bearer {callers.open(Proof(who.chain, nonce, proof(host, nonce, who.key)), '').token}"}
 
 
 def every_route() -> set[tuple[str, str]]:
@@ -200,6 +201,31 @@ class TestSessions:
     def test_are_not_to_be_had_by_a_proof_for_another_host(self) -> None:
         with pytest.raises(Exception, match="not by the key"):
             token(Callers(SERVER), ROLES[Role.ADMIN], host="c2s1")
+
+
+class TestWhoFloodsAServerWithProofs:
+    def test_is_told_to_come_later_and_the_others_are_let_in(self) -> None:
+        clock = Clock()
+        callers = Callers(SERVER, clock=clock)
+        garbage = msgspec.json.encode(Proof([b"none"], b"", b""))
+        said = [callers.answer("POST", SESSION_PATH, garbage, "10.0.0.66") for _ in range(int(BURST) + 100)]
+        assert {answer[0] for answer in said if answer} == {401, 429}
+        assert said[-1] is not None
+        assert said[-1][0] == 429
+        assert b"too often" in said[-1][1]
+        assert token(callers, ROLES[Role.BOARD])
+        clock.now += 1.0
+        again = callers.answer("POST", SESSION_PATH, garbage, "10.0.0.66")
+        assert again is not None
+        assert again[0] == 401
+
+    def test_is_told_so_by_the_api_too(self) -> None:
+        callers = Callers(SERVER)
+        with TestClient(make_app(sessions.routes(callers), [], guards=[], gate=lambda _: None)) as client:
+            callers._budget.admits = lambda source, now: False  # type: ignore[method-assign]
+            answer = client.post(SESSION_PATH, json=as_json(Proof([b"none"], b"", b"")))
+        assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
+        assert "too often" in answer.json()["error"]
 
 
 def as_json(value: Any) -> Any:

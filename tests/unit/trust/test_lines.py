@@ -38,7 +38,7 @@ class Host:
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                session = host.callers.answer(self.command, self.path, body)
+                session = host.callers.answer(self.command, self.path, body, "")
                 host.headers.append(self.headers.get("Authorization", ""))
                 try:
                     host.asked.append((self.path, "" if session else host.callers.client(host.headers[-1]).id))
@@ -206,7 +206,7 @@ class TestWhoAsks:
     @pytest.mark.parametrize("garbage", [b"", b"[]", b'{"nonce":1}', b'{"nonce":"' + b"A" * 100_000 + b'"}'])
     def test_leaves_a_server_that_says_something_else(self, garbage: bytes) -> None:
         with serving(Host(LAB.server("c1s1"))) as host:
-            host.callers.answer = lambda method, path, body: (200, garbage)  # type: ignore[method-assign]
+            host.callers.answer = lambda method, path, body, sender: (200, garbage)  # type: ignore[method-assign]
             with pytest.raises(HTTPError):
                 ask(LAB.lines(), host)
 
@@ -215,14 +215,14 @@ class TestWhoAsks:
         victim, liar = Host(LAB.server("c1s1")), Host(LAB.server("c2s1", "2"))
         proofs: list[bytes] = []
 
-        def passed_on(method: str, path: str, body: bytes) -> tuple[int, bytes] | None:
+        def passed_on(method: str, path: str, body: bytes, sender: str) -> tuple[int, bytes] | None:
             if method == "POST":
                 proofs.append(body)
-            return victim.callers.answer(method, path, body)
+            return victim.callers.answer(method, path, body, sender)
 
         liar.callers.answer = passed_on  # type: ignore[method-assign]
         with serving(liar, victim), pytest.raises(RefusedError, match="not by the key"):
             ask(LAB.lines(), liar)
         assert len(proofs) == 1
-        assert b"error" in (victim.callers.answer("POST", SESSION_PATH, proofs[0]) or (0, b""))[1]
+        assert b"error" in (victim.callers.answer("POST", SESSION_PATH, proofs[0], "") or (0, b""))[1]
         assert msgspec.json.decode(proofs[0])

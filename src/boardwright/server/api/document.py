@@ -20,10 +20,11 @@ REFUSALS = {
     404: "what the path names is not there",
     405: "the path does not take this method",
     409: "what is there does not go with the change, or the caller means another cluster",
-    413: "the body is too long",
+    413: "the body is too long, or what it announces does not fit on the disk or into the quota",
     422: "the values go together in no way that can be done",
+    429: "this address asks for sessions too often; later it may again",
     503: "no server is active, the engine does not answer, or this server is full",
-    507: "the disk of the server has no room",
+    507: "the disk of the server became full on the way",
 }
 _ELSEWHERE = {307: ResponseSpec(None, description="ask the active, at this address", media_type="text/plain")}
 _REFUSED = {status: ResponseSpec(Problem, generate_examples=False, description=why) for status, why in REFUSALS.items()}

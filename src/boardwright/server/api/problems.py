@@ -16,6 +16,7 @@ from boardwright.errors import (
     UsageError,
 )
 from boardwright.model.api import Problem
+from boardwright.server.callers import CrowdedError
 from boardwright.state.kv import EngineError
 from boardwright.state.lease import DeposedError
 from boardwright.transfer.space import HINT, NoSpaceError, is_full
@@ -30,6 +31,7 @@ _EXIT_CODE: dict[type[BoardwrightError], int] = {
     EngineError: _NO_ANSWER,
 }
 
+_LATER = "1"  # seconds; budgets come back within it
 _NO_ROUTE = {
     "Not Found": "there is nothing at {path}",
     "Method Not Allowed": "{path} does not take {method}",
@@ -38,6 +40,7 @@ _NO_ROUTE = {
 # The first that fits; HTTP semantics by RFC 9110 section 15.5 and 15.6.
 _STATUS: tuple[tuple[type[BoardwrightError], int], ...] = (
     (DeposedError, 503),
+    (CrowdedError, 429),
     (UsageError, 400),
     (ForbiddenError, 403),
     (RefusedError, 409),
@@ -45,14 +48,15 @@ _STATUS: tuple[tuple[type[BoardwrightError], int], ...] = (
     (UnreachableError, 503),
     (EngineError, 503),
     (MalformedError, 422),
-    (NoSpaceError, 507),
+    (NoSpaceError, 413),
     (BoardwrightError, 422),
 )
 
 
 def problem(status: int, error: str, hint: str | None = None, exit_code: int = 1) -> Response[Problem]:
     """An answer that says why a call was not done."""
-    return Response(Problem(error, hint, exit_code), status_code=status, media_type=MediaType.JSON)
+    later = {"retry-after": _LATER} if status == 429 else None
+    return Response(Problem(error, hint, exit_code), status_code=status, media_type=MediaType.JSON, headers=later)
 
 
 def on_boardwright_error(_request: AnyRequest, error: BoardwrightError) -> Response[Problem]:

@@ -6,7 +6,7 @@ from litestar.params import JSONBody
 
 from boardwright.model.api import Problem
 from boardwright.model.sessions import MAX_PROOF, NONCE_PATH, SESSION_PATH, Nonce, Proof, Token
-from boardwright.server.api.problems import problem
+from boardwright.server.api.problems import AnyRequest, problem
 from boardwright.server.callers import Callers
 from boardwright.trust.errors import UntrustedError
 
@@ -17,9 +17,9 @@ def routes(callers: Callers) -> list[HTTPRouteHandler]:
         return callers.nonce()
 
     @post(SESSION_PATH, status_code=200, request_max_body_size=MAX_PROOF, sync_to_thread=False)
-    def session(data: JSONBody[Proof]) -> Response[Token] | Response[Problem]:
+    def session(request: AnyRequest, data: JSONBody[Proof]) -> Response[Token] | Response[Problem]:
         try:
-            return Response(callers.open(data))
+            return Response(callers.open(data, request.client.host if request.client else ""))
         except UntrustedError as error:
             return problem(401, str(error), None, exit_code=3)
 
