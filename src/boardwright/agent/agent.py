@@ -25,6 +25,7 @@ from boardwright.agent.ledger import Ledger
 from boardwright.agent.place import location_conflict
 from boardwright.agent.plan_source import PlanFound, find_plan
 from boardwright.agent.reporter import BoardReporter, Postman
+from boardwright.agent.revoking import fetch_revocations, who_knows
 from boardwright.agent.signed_plans import SignedPlans, read_first_root
 from boardwright.agent.worker import Worker
 from boardwright.config.settings import AgentSettings
@@ -35,11 +36,14 @@ from boardwright.net.agent_client import AgentClient
 from boardwright.net.multicast import Address, ControlSocket
 from boardwright.protocol.codec import Dropped, decode
 from boardwright.protocol.messages import Offer
+from boardwright.protocol.timing import RequestTiming, ask_after_announcement
+from boardwright.transfer.durable import write_durably
 from boardwright.transfer.fetch import FetchLimits
 from boardwright.transfer.http_source import HttpSource
 from boardwright.transfer.sources import FetchSource
 from boardwright.trust.credentials import Credentials
 from boardwright.trust.lines import lines_of
+from boardwright.trust.revoked import FILE, RevokedKeys
 from boardwright.trust.witness import Witness
 
 METADATA = "metadata"  # a reason to ignore a server, beside those of ``trust.witness``
@@ -63,9 +67,12 @@ class Station:
         self.settings = settings
         self._credentials = credentials
         self.heard_offer = False
-        self._lines = lines_of(credentials)
+        self.revoked = RevokedKeys(settings.state_dir / FILE, credentials.authority, write_durably)
+        if self.revoked.trouble:
+            _log.error("revoked keys", board=settings.board.id, trouble=self.revoked.trouble)
+        self._lines = lines_of(credentials, self.revoked.keys)
         self.client = AgentClient(self._lines)
-        self._witness = Witness(credentials.authority, time.monotonic())
+        self._witness = Witness(credentials.authority, time.monotonic(), self.revoked.keys)
         self._plans = SignedPlans(self.client, settings.state_dir, read_first_root(settings.cluster.trust))
         self._deployer = Deployer(
             settings.board,
@@ -78,11 +85,12 @@ class Station:
         )
         self._postman = postman
         self._refresher = Worker(f"{settings.board.id} plan")
+        self._fetching = False  # a newer list of revoked keys
+        self._rng = rng = random.Random()
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
         self._ended = False
         self._sockets: list[ControlSocket] = []
-        rng = random.Random()
         self._deployer.start(self._post)
         self.driver = BoardDriver(
             settings,
@@ -93,6 +101,7 @@ class Station:
             now=time.monotonic(),
             conflict=location_conflict(settings.board.location, credentials.identity.location),
         )
+        self.driver.revoked(self.revoked.number, frozenset())
         self._reporter = BoardReporter(self.driver, rng, int(time.time() * 1000), self._witness.ignored)
 
     async def open(self) -> None:
@@ -152,6 +161,7 @@ class Station:
         return HttpSource(source_id, url, self._lines)
 
     def _refresh(self, offers: Sequence[Offer], generation: int, era: int) -> None:
+        self._fetch_revocations(who_knows(offers, self.revoked.number))
         found = find_plan(self._plans, self.settings.board.id, offers, generation)
         if self._plans.era != era:  # `generation` may be a thief's
             found = find_plan(self._plans, self.settings.board.id, offers, 0)
@@ -175,6 +185,30 @@ class Station:
         retry = answer.retries.get(self.settings.board.id, 0)
         if retry > self.driver.retry:
             self._in_loop(lambda: self.driver.retried(retry, time.monotonic()))
+        self._in_loop(lambda: self._told_of_revocations(answer.revocations, 0.0))
+
+    def _told_of_revocations(self, number: int, delay: float) -> None:
+        """Get a newer list in so many seconds, unless that is under way."""
+        if number > self.revoked.number and not self._fetching:
+            self._fetching = True
+            self._loop.call_later(delay, self._catch_up)
+
+    def _catch_up(self) -> None:
+        apis = self._apis()
+
+        def fetch() -> None:
+            try:
+                self._fetch_revocations(apis)
+            finally:
+                self._fetching = False
+
+        if not self._ended:
+            self._refresher.submit(fetch)
+
+    def _fetch_revocations(self, apis: Sequence[str]) -> None:
+        if fetch_revocations(self.revoked, self.client, apis):
+            number, servers = self.revoked.number, self._witness.outcasts()
+            self._in_loop(lambda: self.driver.revoked(number, servers))
 
     def _in_loop(self, call: Callable[[], object]) -> None:
         def take() -> None:
@@ -196,6 +230,8 @@ class Station:
             return
         message = self._witness.hear(received, sender[0], now, self.driver.asking.nonces)
         if message is not None:
+            soon = ask_after_announcement(RequestTiming(), self._rng)  # so that boards do not all ask at once
+            self._told_of_revocations(message.revocations, soon)
             if isinstance(message, Offer) and not self.heard_offer:
                 self.heard_offer = True
                 self._reporter.hurry()

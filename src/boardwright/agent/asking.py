@@ -135,6 +135,14 @@ class Asking:
         self._missed.pop(offer.server, None)
         return True
 
+    def drop(self, servers: frozenset[str]) -> None:
+        """These are servers no more."""
+        if self.requester is not None:
+            self.requester.drop(servers)
+        for server in servers:
+            self.apis.pop(server, None)
+            self._missed.pop(server, None)
+
     def ask_by(self, when: float) -> None:
         """A round is needed at `when` or sooner."""
         self._due = min(self._due, when)

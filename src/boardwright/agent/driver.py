@@ -75,6 +75,7 @@ class BoardDriver:
         self._doubt = 0  # announcements in a row that no plan bore out
         self._doubted = 0  # the last of them
         self._retry_told = 0  # the count of retries that a server spoke of last; 0 once a plan brought one
+        self._revocations = 0  # the number of the list of revoked keys in hand
         self._refreshing = False
         self._unheard = False  # no server answered the last round
         self._downloads: dict[str, Download] = {}
@@ -144,6 +145,11 @@ class BoardDriver:
         if count > self.retry and count != self._retry_told:
             self._retry_told = count
             self.asking.announced(now, self._doubt)
+
+    def revoked(self, number: int, servers: frozenset[str]) -> None:
+        """The list of revoked keys with this number holds; `servers` are none any more."""
+        self._revocations = number
+        self.asking.drop(servers)
 
     def planned(self, found: PlanFound, now: float) -> None:
         """The answer to ``Outside.refresh``."""
@@ -221,7 +227,8 @@ class BoardDriver:
                 self._step(group, d.ServersBack(), now)
         servers = {server: KnownServer(api) for server, api in self.asking.apis.items()}
         self._record = msgspec.structs.replace(self._record, servers=servers)
-        if self.plan is not None and offers[0].generation == self.generation and self._up_to_date:
+        news = any(offer.revocations > self._revocations for offer in offers)
+        if self.plan is not None and offers[0].generation == self.generation and self._up_to_date and not news:
             self.trouble = ""
             self._note_fruit(now)
         else:

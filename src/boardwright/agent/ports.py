@@ -45,7 +45,10 @@ class Outside(Protocol):
         """To the multicast group and every unicast address."""
 
     def refresh(self, offers: Sequence[Offer], generation: int) -> None:
-        """Fetch the plan from `offers` in this order, not older than `generation`; answer by ``planned``."""
+        """Fetch the plan from `offers` in this order, not older than `generation`; answer by ``planned``.
+
+        What they tell of revoked keys is fetched first, and answered by ``revoked``.
+        """
 
     def source(self, source_id: str, url: str) -> FetchSource:
         """The blobs of this server, whose blob port has the base URL `url`."""

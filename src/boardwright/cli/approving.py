@@ -15,6 +15,7 @@ import typer
 
 from boardwright.cli import output
 from boardwright.cli.enrolling import known_authority
+from boardwright.cli.issued import record_issued
 from boardwright.cli.output import Format, FormatOption
 from boardwright.cli.session import OperatorOption, connect, operator_folder
 from boardwright.config import load_operator
@@ -58,7 +59,9 @@ def approve(
             if key_digest(public) != joiner.key:
                 raise MalformedError(f"the server names one key of {joiner.id} and would have another certified")
             place = Location(joiner.chassis, joiner.slot)
-            done = client.approve(joiner.key, issuer.issue(joiner.id, Role(joiner.role), place, public))
+            certificate = issuer.issue(joiner.id, Role(joiner.role), place, public)
+            record_issued(folder, certificate)
+            done = client.approve(joiner.key, certificate)
     if form is Format.JSON:
         output.show_json(done)
         return

@@ -14,10 +14,11 @@ Rules:
 import os
 from pathlib import Path
 
+from boardwright.cli.issued import record_issued
 from boardwright.config import ClusterInventory
 from boardwright.errors import RefusedError
 from boardwright.model.inventory import Board
-from boardwright.trust.credentials import AUTHORITY, CERTIFICATE, KEY, load_authority, load_key
+from boardwright.trust.credentials import AUTHORITY, CERTIFICATE, KEY, load_authority, load_certificates, load_key
 from boardwright.trust.enroller import ENROLLER, ENROLLER_KEY
 from boardwright.trust.identity import Role
 from boardwright.trust.issuing import NOWHERE, Issuer, certificate_pem, key_pem, new_key
@@ -60,6 +61,12 @@ def enroll_board(folder: Path, board: Board, issuer: Issuer) -> None:
         (folder / ENROLLER).write_bytes(certificate_pem(leave))
         write_private(folder / ENROLLER_KEY, key_pem(online))
         write_private(folder / ONLINE_KEY, key_pem(new_key()))
+
+
+def record_board(operator: Path, folder: Path) -> list[Path]:
+    """Keep in the operator's folder what was certified for the board whose folder that is; the files."""
+    there = (folder / file for file in (CERTIFICATE, ENROLLER) if (folder / file).exists())
+    return [record_issued(operator, load_certificates(file)[0]) for file in there]
 
 
 def sign_first(parent: Path, operator: Path, inventory: ClusterInventory, now: float) -> None:

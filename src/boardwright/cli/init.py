@@ -29,6 +29,7 @@ from boardwright.cli.enrolling import (
     enroll_operator,
     found_authority,
     known_authority,
+    record_board,
     sign_first,
 )
 from boardwright.config import ClusterInventory, InventoryBoard, load_inventory, load_operator
@@ -89,6 +90,8 @@ def _make(directory: Path, cluster: ClusterInventory) -> None:
             _write_board(workspace, cluster, entry, issuer)
         _write_operator(workspace / OPERATOR, cluster)
         enroll_operator(workspace / OPERATOR, issuer)
+        for who in (OPERATOR, *(entry.board.id for entry in cluster.boards)):
+            record_board(workspace / OPERATOR, workspace / who)
         sign_first(workspace, workspace / OPERATOR, cluster, time.time())
         workspace.rename(directory)
     except BaseException:
@@ -112,6 +115,7 @@ def _add(directory: Path, cluster: ClusterInventory) -> InitResult:
             _check_whole(directory / entry.board.id, entry)
     issuer = known_authority(operator, cluster.name)
     moved: list[Path] = []
+    recorded: list[Path] = []
     workspace = _workspace(directory, "add")
     try:
         for entry in missing:
@@ -122,10 +126,13 @@ def _add(directory: Path, cluster: ClusterInventory) -> InitResult:
             place = directory / entry.board.id
             (workspace / entry.board.id).rename(place)
             moved.append(place)
+            recorded += record_board(operator, place)
         (workspace / OPERATOR / OPERATOR_FILE).replace(operator / OPERATOR_FILE)
     except BaseException:
         for place in moved:
             shutil.rmtree(place, ignore_errors=True)
+        for file in recorded:
+            file.unlink(missing_ok=True)
         raise
     finally:
         shutil.rmtree(workspace, ignore_errors=True)

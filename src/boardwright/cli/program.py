@@ -29,6 +29,7 @@ from boardwright.cli.programs import agent, server
 from boardwright.cli.publish import publish
 from boardwright.cli.reading import boards, explain, servers, software, status
 from boardwright.cli.retrying import retry
+from boardwright.cli.revoking import revoke
 from boardwright.cli.rollouts import rollout
 from boardwright.cli.session import OperatorOption, Session
 from boardwright.cli.tokens import token
@@ -88,6 +89,7 @@ app.add_typer(rollout, name="rollout", short_help="List, show and watch rollouts
 app.add_typer(token, name="token", short_help="Make and drop the words by which others join.")
 app.command(short_help="Join a cluster, as a board or a person.")(join)
 app.command(short_help="Let in somebody who waits, or list who does.")(approve)
+app.command(short_help="Let somebody's keys be good no more.")(revoke)
 app.command(short_help="Show in a few lines how the cluster is.")(status)
 app.command(short_help="Show every server.")(servers)
 app.command(short_help="Show every board, or one.")(boards)

@@ -2,6 +2,9 @@
 
 The operator's folder is named by ``--operator`` on the command, else before it, else by BOARDWRIGHT_OPERATOR, else it
 is ~/.config/boardwright. The environment is read here once, when the program starts.
+
+The folder keeps the newest list of revoked keys (``revocations``) that a server has shown to any command; nobody whose
+key is in it is talked to.
 """
 
 import os
@@ -16,8 +19,10 @@ from boardwright.cli.enrolling import TRUST
 from boardwright.config import load_operator
 from boardwright.errors import UsageError
 from boardwright.net.api_client import ApiClient
+from boardwright.transfer.durable import write_durably
 from boardwright.trust.credentials import CERTIFICATE, KEY, load_credentials
 from boardwright.trust.lines import Lines, lines_of
+from boardwright.trust.revoked import FILE, RevokedKeys
 
 VARIABLE = "BOARDWRIGHT_OPERATOR"
 PASSPHRASE = "BOARDWRIGHT_PASSPHRASE"  # noqa: S105 - the name of the variable
@@ -53,8 +58,8 @@ def connect(context: typer.Context, operator: Path | None) -> ApiClient:
     """A client of the cluster that the operator's folder names; raises UsageError if there is no such folder."""
     folder = operator_folder(context, operator)
     settings = load_operator(folder)
-    lines = operator_lines(folder, settings.cluster)
-    return session_of(context).connect(settings.servers, lines, settings.cluster)
+    lines, revoked = _lines(folder, settings.cluster)
+    return session_of(context).connect(settings.servers, lines, settings.cluster).heed(revoked)
 
 
 def session_of(context: typer.Context) -> Session:
@@ -80,7 +85,14 @@ def operator_folder(context: typer.Context, operator: Path | None) -> Path:
 
 def operator_lines(folder: Path, cluster: str) -> Lines:
     """The lines of who owns the operator's folder; raises UsageError."""
-    return lines_of(load_credentials(folder / CERTIFICATE, folder / KEY, folder / TRUST, cluster))
+    return _lines(folder, cluster)[0]
+
+
+def _lines(folder: Path, cluster: str) -> tuple[Lines, RevokedKeys]:
+    """The lines, and the list of revoked keys that they go by, kept in the folder."""
+    credentials = load_credentials(folder / CERTIFICATE, folder / KEY, folder / TRUST, cluster)
+    revoked = RevokedKeys(folder / FILE, credentials.authority, write_durably)
+    return lines_of(credentials, revoked.keys), revoked
 
 
 def _is_there(path: Path) -> bool:

@@ -29,6 +29,9 @@ GET    /v1/trust                                                       SignedMet
 POST   /v1/trust                          TrustChange                  SignedMetadata after it
 POST   /v1/deployments                    DeploymentRequest            Deployment (dry run: nothing changes)
 GET    /v1/rollouts, /v1/rollouts/ID                                   RolloutList
+GET    /v1/revocations[?above=N]                                       the list of revoked keys as it is signed, 204
+                                                                       if its number is not above N (any server)
+POST   /v1/revocations                    the list, signed             204, 422 if it is not (any server, anybody)
 GET    /v1/authority                                                   ClusterAuthority (any server, anybody)
 POST   /v1/joins                          Joining                      JoinAnswer, 202 to who waits (anybody)
 GET    /v1/joins                                                       JoinerList
@@ -54,16 +57,20 @@ import msgspec
 from boardwright.model.report import GroupReport
 
 CLUSTER_HEADER = "Boardwright-Cluster"
+REVOCATIONS_HEADER = "Boardwright-Revocations"  # of every answer: the number of the server's list of revoked keys
+_DIGITS = 15  # of such a number; what is longer is none
 
 
 class ReportsTaken(msgspec.Struct, frozen=True):
     """The generation of the plan that the server knows: a board with an older one has missed an announcement.
 
     `retries` names the boards of the batch that may try again what they failed at, with the count that says so.
+    `revocations` is the number of the server's list of revoked keys.
     """
 
     generation: int = 0
     retries: dict[str, int] = {}
+    revocations: int = 0
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -252,3 +259,8 @@ class RolloutStatus(msgspec.Struct, frozen=True):
 
 class RolloutList(msgspec.Struct, frozen=True):
     rollouts: tuple[RolloutStatus, ...]
+
+
+def list_number(text: str | None) -> int:
+    """What ``REVOCATIONS_HEADER`` says; 0 if it is not there, or no number."""
+    return int(text) if text and text.isascii() and text.isdecimal() and len(text) <= _DIGITS else 0

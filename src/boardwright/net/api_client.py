@@ -44,7 +44,7 @@ from boardwright.model.api import (
 from boardwright.model.report import Explanation
 from boardwright.model.software import Manifest, decode_manifest, digest_of
 from boardwright.net.lines import Lines
-from boardwright.net.servers import Answer, Call, Servers, Upload
+from boardwright.net.servers import Answer, Call, Revoked, Servers, Upload
 
 ERRORS: dict[int, type[BoardwrightError]] = {1: FailedError, 2: UsageError, 3: RefusedError, 4: UnreachableError}
 OK, CREATED = 200, 201
@@ -78,6 +78,11 @@ class ApiClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._servers.close()
+
+    def heed(self, revoked: Revoked) -> Self:
+        """Keep that list of revoked keys as new as the servers' that are asked."""
+        self._servers.heed(revoked)
+        return self
 
     def health(self, base: str | None = None) -> Health:
         """Of the server at `base`, else of the first that answers."""
@@ -194,6 +199,19 @@ class ApiClient:
     def drop_token(self, digest: str) -> TokenStatus:
         """The token is good no more; FailedError if there is none."""
         return self._delete(_below("/v1/tokens", digest), TokenStatus)
+
+    def revocations(self) -> list[bytes]:
+        """The lists of revoked keys that servers have, not verified."""
+        answers = self._servers.ask_any(Call("GET", "/v1/revocations"))
+        return [answer.data for answer in answers if answer.status == OK and answer.data]
+
+    def revoke(self, data: bytes) -> int:
+        """Give a signed list to every server; how many took it. RefusedError and others if one says why it does not."""
+        call, taken = Call("POST", "/v1/revocations", data), 0
+        for answer in self._servers.ask_any(call):
+            _check(answer, call)
+            taken += 1
+        return taken
 
     def _delete(self, path: str, content: type[Content]) -> Content:
         call = Call("DELETE", path)

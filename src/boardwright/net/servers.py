@@ -9,12 +9,14 @@ Rules:
 * 503, or a redirect to a server that is dead, means that an active is being found: the call is repeated for
   ``PATIENCE`` seconds. Every call may be repeated: a deployment that is asked for twice wants the same policy.
 * Every call names the operator's cluster, so that a server of another one refuses it.
+* Every answer says the number of that server's list of revoked keys. A newer one is fetched from it and kept
+  (``heed``), before anything else is asked.
 * If nobody answers there is nothing to wait for: UnreachableError at once, with every server's reason.
 """
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
@@ -22,7 +24,7 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from boardwright.errors import BoardwrightError, FailedError, MalformedError, RefusedError, UnreachableError
-from boardwright.model.api import CLUSTER_HEADER
+from boardwright.model.api import CLUSTER_HEADER, REVOCATIONS_HEADER, list_number
 from boardwright.net.lines import Lines
 
 CONNECT_TIMEOUT = 1.0  # seconds; a control network answers within milliseconds
@@ -33,6 +35,7 @@ PATIENCE = 6.0  # seconds; a lease is lost after three, the rest is for the new 
 PAUSE = 0.25  # seconds between two rounds; the lease is looked at twice a second
 MAX_REDIRECTS = 3
 MAX_ANSWER = 256 * 1024 * 1024  # bytes; a manifest of a million files is the largest answer
+MAX_REVOCATIONS = 2 * 1024 * 1024  # bytes of a list of revoked keys; whoever takes it has a bound of its own
 BLOCK = 1024 * 1024  # bytes per read of an upload; the default of 16 KiB is slow
 
 BUSY = 503
@@ -67,6 +70,17 @@ class Answer(msgspec.Struct, frozen=True):
     data: bytes
 
 
+class Revoked(Protocol):
+    """The list of revoked keys in hand."""
+
+    @property
+    def number(self) -> int: ...
+
+    def take(self, data: bytes) -> bool:
+        """Go by the list in `data` if it is newer; BoardwrightError, OSError if it holds but cannot be kept."""
+        ...
+
+
 class _Waiting(msgspec.Struct, frozen=True):
     """Somebody answered, but no active takes the call yet; `answer` is the last 503, if one was heard."""
 
@@ -91,6 +105,11 @@ class Servers:
         self._clock = clock
         self._sleep = sleep
         self._pool = lines.manager(num_pools=len(self._bases) + 2, blocksize=BLOCK, retries=False)
+        self._revoked: Revoked | None = None
+
+    def heed(self, revoked: Revoked) -> None:
+        """Keep that list as new as the servers' that are asked."""
+        self._revoked = revoked
 
     def ask(self, call: Call) -> Answer:
         """Send `call` to the active; raises UnreachableError if nobody answers, FailedError if no active is found."""
@@ -143,6 +162,7 @@ class Servers:
                 preload_content=False,
                 timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT, read=_patience(call)),
             )
+            number = list_number(response.headers.get(REVOCATIONS_HEADER))
             try:
                 if response.status == REDIRECT:
                     location = urlsplit(response.headers.get("Location", ""))
@@ -151,6 +171,7 @@ class Servers:
             finally:
                 response.drain_conn()
                 response.release_conn()
+                self._catch_up(base, number)
         except (HTTPError, OSError) as error:
             raise UnreachableError(f"{base} did not answer {call}") from error
         finally:
@@ -159,6 +180,21 @@ class Servers:
         if len(data) > MAX_ANSWER:
             raise FailedError(f"{base} answered {call} with more than {MAX_ANSWER} bytes")
         return Answer(base, response.status, data)
+
+    def _catch_up(self, base: str, number: int) -> None:
+        """Take the list that this server says to have, if it is newer; what it cannot show is nothing."""
+        if self._revoked is None or number <= self._revoked.number:
+            return
+        url = f"{base}/v1/revocations?above={self._revoked.number}"
+        timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT)
+        try:
+            response = self._pool.request("GET", url, redirect=False, preload_content=False, timeout=timeout)
+            try:
+                self._revoked.take(response.read(MAX_REVOCATIONS))
+            finally:
+                response.release_conn()
+        except (HTTPError, OSError, BoardwrightError):
+            return
 
     def close(self) -> None:
         self._pool.clear()

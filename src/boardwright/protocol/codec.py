@@ -240,6 +240,8 @@ def _bounded(message: Request | Offer | Announcement) -> bool:
 
 def _checks(message: Request | Offer | Announcement) -> Iterator[bool]:
     yield 0 <= message.generation <= MAX_NUMBER
+    if isinstance(message, Offer | Announcement):
+        yield 0 <= message.revocations <= MAX_NUMBER
     if isinstance(message, Announcement):
         return
     yield len(message.nonce) == NONCE_BYTES

@@ -122,13 +122,14 @@ class Offer(
         "api": "a",
         "blobs": "u",
         "groups": "o",
+        "revocations": "rv",
     },
 ):
     """An offer (M2, M4): where I sit, how loaded I am, which version you should run, how to get it from me.
 
     `load` is the used share of the admission bound in thousandths; 1000 and more means full. `api` and `blobs`
     are base URLs without a slash at the end. `server`, `chassis` and `slot` do not travel: the receiver has them from
-    the sender's certificate.
+    the sender's certificate. `revocations` is the number of the list of revoked keys that the sender has.
     """
 
     cluster: str
@@ -142,13 +143,21 @@ class Offer(
     load: int = 0
     relay: bool = False
     groups: tuple[GroupOffer, ...] = ()
+    revocations: int = 0
 
 
 class Announcement(
-    msgspec.Struct, frozen=True, omit_defaults=True, rename={"cluster": "c", "server": "s", "generation": "ge"}
+    msgspec.Struct,
+    frozen=True,
+    omit_defaults=True,
+    rename={"cluster": "c", "server": "s", "generation": "ge", "revocations": "rv"},
 ):
-    """A new plan generation is there: ask at once (with jitter). `server` does not travel, as in offers."""
+    """A new plan generation, or list of revoked keys, is there: ask at once (with jitter).
+
+    `server` does not travel, as in offers.
+    """
 
     cluster: str
     server: str = ""
     generation: int = 0
+    revocations: int = 0

@@ -44,12 +44,18 @@ class ServerFacts(msgspec.Struct, frozen=True):
 
 
 def answer(
-    request: Request, facts: ServerFacts, plan: BoardPlan, holdings: Mapping[bytes, Catalogued], load: int
+    request: Request,
+    facts: ServerFacts,
+    plan: BoardPlan,
+    holdings: Mapping[bytes, Catalogued],
+    load: int,
+    revocations: int = 0,
 ) -> Offer | None:
     """The offer for `request`, or None if it is of another cluster.
 
     `plan` is the requesting board's part of the plan, `holdings` what the server knows by manifest digest
-    (32 bytes), `load` the used share of the admission bound in thousandths.
+    (32 bytes), `load` the used share of the admission bound in thousandths, `revocations` the number of its list of
+    revoked keys.
     """
     if request.cluster != facts.cluster:
         return None
@@ -70,6 +76,7 @@ def answer(
         load=load,
         relay=facts.relay,
         groups=tuple(groups.values()),
+        revocations=revocations,
     )
 
 

@@ -12,7 +12,7 @@ Rules:
 * The number of senders and of groups per sender is bounded: anybody can send.
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 import msgspec
 
@@ -116,6 +116,13 @@ class Requester:
             self.first_heard_at = now
         return True
 
+    def drop(self, servers: Container[str]) -> None:
+        """These are servers no more: what they have offered is as if it had not been heard."""
+        for server in [server for server in self._offers if server in servers]:
+            del self._offers[server]
+            self._answered.pop(server, None)
+        self._known = frozenset(server for server in self._known if server not in servers)
+
     def decided(self, now: float) -> bool:
         """Whether enough was waited; once true, it stays true."""
         if self.decided_at is None and (self._own_server_suffices() or self._all_answered() or now >= self._deadline()):
@@ -184,4 +191,5 @@ def _merge(known: Offer, heard: Offer) -> Offer:
         versions[group.group] = versions.get(group.group, 0) + 1
         if versions[group.group] <= MAX_VERSIONS:
             kept.append(group)
-    return msgspec.structs.replace(newer, groups=tuple(kept))
+    revocations = max(known.revocations, heard.revocations)
+    return msgspec.structs.replace(newer, groups=tuple(kept), revocations=revocations)

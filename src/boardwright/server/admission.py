@@ -7,7 +7,7 @@ Rules:
 * A line board with a good token gets its certificate at once, signed by this server's enroller. Whoever asks for
   another role, for the id or the slot of a known board, or has no token, waits until the operator signs (``approved``).
 * A use of a token is taken when its bearer is let in or begins to wait. Who asks again with the same key takes none:
-  a lost answer costs nothing.
+  a lost answer costs nothing, nor does the revocation of the enroller that let it in.
 * Everything a stranger can fill is bounded: calls a second, those who wait without a token, lengths.
 * The operator's certificate is verified like anybody's, and must say what was asked for.
 """
@@ -58,6 +58,14 @@ class Gatekeeper(msgspec.Struct, frozen=True):
     enroller: Issuer | None
     revoked: Callable[[], frozenset[str]] = lambda: NOBODY
 
+    @property
+    def enrolls(self) -> Issuer | None:
+        """The enroller whose certificates are believed: None if its key is revoked."""
+        enroller = self.enroller
+        if enroller is None or key_digest(enroller.key.public_key()) in self.revoked():
+            return None
+        return enroller
+
 
 class Admission:
     """`wall` is seconds since the epoch, `clock` monotonic seconds."""
@@ -101,9 +109,11 @@ class Admission:
             raise RefusedError(f"this key was approved for {known.id} ({known.role})", hint="make a new one")
         place = Location(joining.chassis, joining.slot)
         board = self._mirror.state.boards.get(joining.id)
-        if known is None and board is not None and (board.key, board.location) == (key, place):
+        again = known is None and board is not None and (board.key, board.location) == (key, place)
+        if again and not joining.secret and not self._by.revoked():
             return self._admit(joining, key, {}, {})  # it was let in before, and the answer was lost
-        compares, puts, role = self._token(joining, taken=known is not None)
+        # A thief's enroller makes boards known, too. Once it may be revoked, the token tells them from the others.
+        compares, puts, role = self._token(joining, taken=known is not None or again)
         _check_place(joining, role)
         reason = self._why_not(joining, key, role)
         if not reason:
@@ -153,7 +163,7 @@ class Admission:
         taken = self._slots.taken(joining.id, Location(joining.chassis, joining.slot), key)
         if taken:
             return f"{taken}; {end}"
-        return "" if self._by.enroller else f"this server has no enroller's key; {end}"
+        return "" if self._by.enrolls else f"this server has no enroller's key; {end}"
 
     def _room_for(self, joining: Joining) -> dict[str, None]:
         """Who has waited too long and makes room; RefusedError if there is none."""
@@ -166,7 +176,7 @@ class Admission:
 
     def _admit(self, joining: Joining, key: str, compares: dict[str, int], puts: dict[str, bytes | None]) -> JoinAnswer:
         """Certify a line board and record it."""
-        enroller = self._by.enroller
+        enroller = self._by.enrolls
         if enroller is None:
             raise RefusedError("this server has no enroller's key", hint="ask again, another server may become active")
         place = Location(joining.chassis, joining.slot)

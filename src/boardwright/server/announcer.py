@@ -1,4 +1,4 @@
-"""Telling boards that there is a new plan, so that they ask at once (design section 3).
+"""Telling boards that there is a new plan or list of revoked keys, so that they ask at once (design section 3).
 
 Every server announces when its own copy shows the new generation: boards hear it from whoever lives. Where there is
 no multicast, the boards that asked this server are told one by one.
@@ -44,9 +44,9 @@ class Announcer:
             if len(self._addresses) > MAX_ADDRESSES:
                 self._addresses.popitem(last=False)
 
-    def announce(self, generation: int) -> None:
+    def announce(self, generation: int, revocations: int = 0) -> None:
         """Send it within `SPREAD` seconds."""
-        task = asyncio.get_running_loop().create_task(self._send(generation))
+        task = asyncio.get_running_loop().create_task(self._send(generation, revocations))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -54,9 +54,10 @@ class Announcer:
         for task in self._tasks:
             task.cancel()
 
-    async def _send(self, generation: int) -> None:
+    async def _send(self, generation: int, revocations: int) -> None:
         await asyncio.sleep(random.random() * SPREAD)
-        data = encode_announcement(Announcement(self._cluster, generation=generation), self._seal)
+        message = Announcement(self._cluster, generation=generation, revocations=revocations)
+        data = encode_announcement(message, self._seal)
         self._network.send_group(data)
         for sent, address in enumerate(list(self._addresses.values())):
             if sent % BURST == BURST - 1:

@@ -1,7 +1,7 @@
 """The program `boardwright-server`: settings, log, lock, then the server until a signal ends it.
 
 Exit codes (design section 12): 0 ended by SIGTERM or SIGINT; 1 failed; 2 wrong configuration; 3 refused: another
-server runs on this data directory or port, or the engine refuses this host.
+server runs on this data directory or port, the engine refuses this host, or the server's key is revoked.
 """
 
 import argparse
@@ -99,6 +99,7 @@ async def _serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     server = Server(settings, credentials, online_key)
+    server.on_outcast = ended.set
     try:
         await server.start()
         supervisor.ready(f"serving as {settings.id}")
@@ -108,6 +109,7 @@ async def _serve(
     finally:
         supervisor.ending()
         await server.stop()
+    server.check_member()
 
 
 def _on_loop_error(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

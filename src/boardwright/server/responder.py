@@ -52,6 +52,7 @@ class Responder:
         load: Callable[[], int],
         on_sighting: Callable[[BoardReport, Address, bytes], None],
         clock: Callable[[], float],
+        revocations: Callable[[], int] = lambda: 0,
     ) -> None:
         self.facts = facts  # the API's URL joins when its port is known
         self.facts_for: Callable[[ServerFacts, Address], ServerFacts] = lambda facts, sender: facts
@@ -62,6 +63,7 @@ class Responder:
         self._load = load
         self._on_sighting = on_sighting
         self._clock = clock
+        self._revocations = revocations
         self._budget = Budget(clock())
         self.asking: Asking | None = None
         self.received: Counter[str] = Counter()
@@ -91,7 +93,8 @@ class Responder:
         if not request.board_type and request.board == self.facts.server:
             return  # this server's own question, looped back
         plan = self._mirror.state.board_plan(request.board)
-        offer = answer(request, self.facts_for(self.facts, sender), plan, self._holdings.by_manifest, self._load())
+        facts, held = self.facts_for(self.facts, sender), self._holdings.by_manifest
+        offer = answer(request, facts, plan, held, self._load(), self._revocations())
         if offer is not None:
             for datagram in encode_offers(offer, self._seal):
                 send(datagram, sender)

@@ -17,6 +17,7 @@ from boardwright.server.api import (
     plan,
     reports,
     retries,
+    revocations,
     rollouts,
     servers,
     sessions,
@@ -28,13 +29,13 @@ from boardwright.server.api.callers import members_only
 from boardwright.server.api.gate import active_only, own_cluster_only
 from boardwright.server.api.metrics import Counted
 from boardwright.server.board_reports import BoardReports
-from boardwright.server.callers import Callers
 from boardwright.server.claims import Claims
 from boardwright.server.damage import Damage
 from boardwright.server.deployments import Deployments
 from boardwright.server.door import Door
 from boardwright.server.held import HeldVersions
 from boardwright.server.holdings import Holdings
+from boardwright.server.members import Members
 from boardwright.server.metadata import MetadataFiles
 from boardwright.server.mirror import Mirror
 from boardwright.server.own_status import OwnStatus
@@ -76,21 +77,23 @@ class ApiParts(msgspec.Struct, frozen=True, kw_only=True):
     checker: Checker
     trust_changes: TrustChanges
     door: Door
-    callers: Callers
+    members: Members
 
 
 def api(parts: ApiParts, counted: Iterable[Counted]) -> Litestar:
     """The whole API, `counted` for /metrics; see the table in ``model/api.py`` for who answers what."""
+    members = parts.members
     return make_app(
         everywhere=[
             *health.routes(parts.server, parts.cluster, parts.blobs_url, parts.mirror, parts.standing),
             *plan.routes(parts.mirror),
             *metadata.board_routes(MetadataFiles(parts.mirror)),
-            *reports.routes(parts.board_reports, parts.claims, parts.mirror),
+            *reports.routes(parts.board_reports, parts.claims, parts.mirror, lambda: members.revoked.number),
+            *revocations.routes(members.revoked, members.gossip),
             *servers.status_routes(parts.peers),
             *checks.routes(parts.checker),
             *metrics.routes(counted),
-            *sessions.routes(parts.callers),
+            *sessions.routes(members.callers),
             *joins.authority_routes(parts.door.authority),
         ],
         on_the_active=[
@@ -104,6 +107,7 @@ def api(parts: ApiParts, counted: Iterable[Counted]) -> Litestar:
             *rollouts.routes(parts.watch),
             *joins.routes(parts.door.admission, parts.door.tokens),
         ],
-        guards=[own_cluster_only(parts.cluster), members_only(parts.callers)],
+        guards=[own_cluster_only(parts.cluster), members_only(members.callers)],
         gate=active_only(parts.standing, parts.server),
+        after=revocations.numbered(members.revoked),
     )

@@ -9,21 +9,18 @@ Rules:
 """
 
 import asyncio
-import contextlib
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal
 
 import msgspec
 
 from boardwright import __version__, log
 from boardwright.config import Address, ServerSettings
+from boardwright.errors import RefusedError
 from boardwright.model.report import BoardReport
-from boardwright.net.interfaces import family_of, missing, present, resolve
 from boardwright.net.multicast import ControlSocket
-from boardwright.net.udp import written
 from boardwright.protocol.carrier import Found
 from boardwright.protocol.offerer import ServerFacts
 from boardwright.server.aftermath import Aftermath
@@ -32,7 +29,6 @@ from boardwright.server.announcer import Announcer
 from boardwright.server.api.uploads import Intake
 from boardwright.server.asking import Asking
 from boardwright.server.board_reports import BoardReports
-from boardwright.server.callers import Callers
 from boardwright.server.claims import Claims
 from boardwright.server.clocks import Clocks
 from boardwright.server.counters import counted
@@ -45,12 +41,14 @@ from boardwright.server.flood_watch import EVERY, FloodWatch
 from boardwright.server.held import HeldVersions
 from boardwright.server.holdings import Holdings
 from boardwright.server.listed import Listed
+from boardwright.server.members import Members
 from boardwright.server.mirror import Mirror, MirrorState
 from boardwright.server.own_status import OwnStatus
 from boardwright.server.patient_kv import PatientKV
 from boardwright.server.peers import Peers
+from boardwright.server.presence import Presence
 from boardwright.server.publishing import PublishEvents, Publishing
-from boardwright.server.reachable import WILDCARDS, facts_for
+from boardwright.server.reachable import facts_for
 from boardwright.server.registration import keep_registered
 from boardwright.server.replicator import Copying, Replicator
 from boardwright.server.responder import Responder
@@ -68,14 +66,10 @@ from boardwright.state.follow import Follower
 from boardwright.state.lease import Held
 from boardwright.state.records import CatalogRecord, ServerRecord
 from boardwright.transfer.caps import Caps
-from boardwright.transfer.listen import KeyFiles, Listener
 from boardwright.transfer.serve import BlobService
 from boardwright.trust.credentials import Credentials
-from boardwright.trust.lines import lines_of
 from boardwright.trust.online import SignedRoles
-from boardwright.trust.witness import Witness
 
-DEFAULT_CONTROL_PORT = 6687  # where unicast requests arrive if there is no multicast group to take the port from
 UPLOADS = 4  # at the same time; more would only share the disk
 JOIN = 2.0  # seconds for loops and answers under way to end; what hangs dies with the process
 _log = log.get("server")
@@ -88,8 +82,7 @@ class Server:
         """Read what is on disk and open the engine; RefusedError if the engine refuses this host."""
         self._settings = settings
         self._credentials = credentials
-        self._lines = lines_of(credentials)
-        self._callers = Callers(credentials)
+        self._members = Members(settings.data_dir, credentials, lambda: self._mirror.state.servers)
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self._active_since = time.monotonic()
@@ -100,7 +93,7 @@ class Server:
         self._holdings = Holdings()
         self._holdings.know(self._mirror.state.catalog.values())
         self._listed = Listed(settings.inventory)
-        self._slots = Slots(self._mirror)
+        self._slots = Slots(self._mirror, self._members.revoked.keys)
         self._claims = Claims(time.monotonic, self._alarms, self._listed.place, self._slots.quarrel)
         self._board_reports = BoardReports(
             time.monotonic,
@@ -127,7 +120,7 @@ class Server:
         self._blobs = BlobService(
             self._storage.blobs,
             settings.admission,
-            self._callers,
+            self._members.callers,
             caps=Caps(settings.per_board, settings.total, settings.inter_chassis),
         )
         self._replicator: Replicator | None = None
@@ -160,32 +153,33 @@ class Server:
             signing=signing,
         )
         self._uploads = ThreadPoolExecutor(UPLOADS, thread_name_prefix="upload")
-        self._listeners: list[Listener] = []
-        self._network: ControlSocket | None = None
+        self._presence = Presence(settings)
+        self.on_outcast: Callable[[], None] = lambda: None
         self._announcer: Announcer | None = None
         self._flood: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begin to answer and to serve; RefusedError if a port is taken, UsageError for an interface."""
         settings = self._settings
-        blobs = await self._listen(self._blobs, settings.blob_listen, "rsgi")
+        blobs = await self._presence.listen(self._blobs, settings.blob_listen, "rsgi")
         facts = ServerFacts(settings.cluster.name, settings.id, settings.location, api="", blobs=blobs)
         seen = Aftermath.here(self._take_sighting)
         responder = Responder(
             facts,
             self._credentials,
-            Witness(self._credentials.authority, time.monotonic()),
+            self._members.witness(),
             self._mirror,
             self._holdings,
             lambda: self._blobs.load,
             lambda *sighting: seen.add(sighting),
             time.monotonic,
+            lambda: self._members.revoked.number,
         )
         parts = self._api_parts(blobs, responder)
         app = api(parts, counted(parts))
-        facts = msgspec.structs.replace(facts, api=await self._listen(app, settings.listen, "asgi"))
+        facts = msgspec.structs.replace(facts, api=await self._presence.listen(app, settings.listen, "asgi"))
         responder.facts = facts
-        self._network = network = await self._open_network(responder)
+        network = await self._presence.join(responder.hear)
         responder.facts_for = facts_for(settings.listen, settings.blob_listen, network.address_towards)
         asking = Asking(settings.cluster.name, settings.id, settings.location, network)
         responder.asking = asking
@@ -206,10 +200,11 @@ class Server:
                 storage.room,
                 storage.collector,
                 self._other_active,
-                self._lines,
+                self._members.lines,
             ),
         )
         self._mirror.subscribe(lambda before, after: self._on_state(before, after, loop, replicator))
+        self._members.gossip.on_news = lambda: loop.call_soon_threadsafe(self._on_revoked)
         self._start_loops(facts, replicator)
         _log.info("serving", server=settings.id, location=settings.location, api=facts.api, blobs=facts.blobs)
 
@@ -218,6 +213,7 @@ class Server:
         self._stop.set()
         self._executor.wake()
         self._storage.wake()
+        self._members.gossip.wake()
         self._look_for_work()
         lease, others = self._threads[:1], self._threads[1:]
         for thread in lease:
@@ -227,59 +223,22 @@ class Server:
         if self._announcer is not None:
             self._announcer.close()
         await asyncio.gather(
-            *(_within(JOIN, listener.stop()) for listener in self._listeners),
+            *self._presence.endings(JOIN),
             *(asyncio.to_thread(thread.join, JOIN) for thread in others),
         )
-        if self._network is not None:
-            self._network.close()
+        self._presence.leave()
         self._uploads.shutdown(wait=False, cancel_futures=True)
         self._kv.close()
         _log.info("stopped", server=self._settings.id)
+
+    def check_member(self) -> None:
+        """Raise RefusedError if this server's own key is revoked; `on_outcast` is called when that happens."""
+        self._members.check_own()
 
     def trouble(self) -> str:
         """Why this server does not do its work, "" if it does: a loop that ended by itself, not by ``stop``."""
         ended = [thread.name for thread in self._threads if not thread.is_alive()]
         return f"the {', '.join(ended)} ended" if ended and not self._stop.is_set() else ""
-
-    async def _listen(self, app: object, address: Address, interface: Literal["rsgi", "asgi"]) -> str:
-        """Listen and return the base URL that others reach."""
-        cluster = self._settings.cluster
-        keys = KeyFiles(cluster.certificate, cluster.key)
-        listener = Listener(app, address, interface, self._settings.data_dir / "locks", keys)
-        await listener.start()
-        self._listeners.append(listener)
-        host, port = listener.address
-        return f"https://{written((self._own_host(host), port))}"
-
-    def _own_host(self, host: str) -> str:
-        """The address to name for one that is listened on; of the first interface that has one, if it is every one."""
-        if host not in WILDCARDS:
-            return host
-        interfaces, there = self._settings.cluster.interfaces, present()
-        found = (resolve(one, family_of(host), there) for one in interfaces)
-        place = next((place for place in found if place is not None), None)
-        if place is None:
-            raise missing(interfaces[0], family_of(host))
-        return place.address
-
-    async def _open_network(self, responder: Responder) -> ControlSocket:
-        cluster = self._settings.cluster
-        host = self._own_host(self._settings.listen[0])
-        port = cluster.multicast[1] if cluster.multicast is not None else DEFAULT_CONTROL_PORT
-
-        def on_datagram(data: bytes, sender: Address) -> None:
-            if self._network is not None:
-                responder.hear(data, sender, self._network.send_to)
-
-        return await ControlSocket.open(
-            interfaces=cluster.interfaces,
-            multicast=cluster.multicast,
-            on_datagram=on_datagram,
-            unicast=tuple(address for address in self._settings.peers if address != (host, port)),
-            listen_multicast=True,
-            bind=(host, port),
-            say=lambda sentence: _log.warning("control network", news=sentence),
-        )
 
     def _api_parts(self, blobs: str, responder: Responder) -> ApiParts:
         storage = self._storage
@@ -288,7 +247,7 @@ class Server:
             self._kv, self._role.commit, self._mirror, storage.blobs, storage.pieces, events, self._signing, time.time
         )
         return ApiParts(
-            callers=self._callers,
+            members=self._members,
             server=self._settings.id,
             cluster=self._settings.cluster.name,
             blobs_url=blobs,
@@ -298,7 +257,7 @@ class Server:
             board_reports=self._board_reports,
             claims=self._claims,
             responder=responder,
-            network=lambda: self._network,
+            network=lambda: self._presence.network,
             status=self._status,
             peers=Peers(self._mirror, self._status, time.monotonic, self._clocks),
             publishing=publishing,
@@ -318,7 +277,7 @@ class Server:
     def _start_loops(self, facts: ServerFacts, replicator: Replicator) -> None:
         place = facts.location
         record = ServerRecord(facts.server, place.chassis, place.slot, facts.api, facts.blobs, __version__)
-        courier = Courier(facts.server, self._board_reports, self._standing, self._status.word, self._lines)
+        courier = Courier(facts.server, self._board_reports, self._standing, self._status.word, self._members.lines)
         follower = Follower(self._kv, "", self._mirror)
         loops: list[Loop] = [
             ("lease", lambda stop: self._role.run(stop, self._on_role)),
@@ -328,6 +287,7 @@ class Server:
             *self._storage.loops(),
             ("silence", self._silence.run),
             ("courier", courier.run),
+            ("revocations", self._members.gossip.run),
             ("registration", lambda stop: keep_registered(self._kv, record, stop)),
         ]
         for name, run in loops:
@@ -400,15 +360,21 @@ class Server:
             self._storage.collector.wake()
             replicator.wake()
         if after.plan.generation > before.plan.generation and self._announcer is not None:
-            loop.call_soon_threadsafe(self._announcer.announce, after.plan.generation)
+            revocations = self._members.revoked.number
+            loop.call_soon_threadsafe(self._announcer.announce, after.plan.generation, revocations)
+
+    def _on_revoked(self) -> None:
+        """There is a newer list of revoked keys."""
+        if self._announcer is not None:
+            self._announcer.announce(self._mirror.state.plan.generation, self._members.revoked.number)
+        try:
+            self.check_member()
+        except RefusedError as error:
+            _log.error("nobody takes this server's word any more", reason=str(error))
+            self.on_outcast()
 
     def _ask(self, asking: Asking, loop: asyncio.AbstractEventLoop, record: CatalogRecord) -> Found:
         """Runs on the replicator's thread."""
         state = self._mirror.state
         question = asking.ask(record, state.plan.generation, state.servers)
         return asyncio.run_coroutine_threadsafe(question, loop).result()
-
-
-async def _within(seconds: float, ending: Coroutine[object, object, None]) -> None:
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(ending, seconds)

@@ -9,11 +9,13 @@ Rules:
 * A certificate is signed by the authority, whose key stays with the operator, or by an enroller: a control board's
   online key that the authority has certified. An enroller's signature is good for line boards only, never for a server
   or an operator, so that a stolen control board cannot make itself company.
+* Whom a revoked enroller has let in is revoked with it, whenever that was: a thief can have signed at any time.
 * Validity dates are not looked at: boards may have no clock. A certificate ends by revocation.
 * What is decoded is bounded first, and whatever is wrong with it is ``UntrustedError`` with one sentence.
 """
 
 import enum
+import threading
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 import msgspec
@@ -47,7 +49,10 @@ class Role(enum.Enum):
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """What a verified certificate says; `key` is the SHA-256 of its public key (hex), by which it is revoked."""
+    """What a verified certificate says; `key` is the SHA-256 of its public key (hex), by which it is revoked.
+
+    `enroller` is that of the enroller's key which signed the certificate, '' if the authority's did.
+    """
 
     cluster: str
     id: str
@@ -55,6 +60,14 @@ class Identity(msgspec.Struct, frozen=True):
     location: Location
     serial: int
     key: str
+    enroller: str = ""
+
+    def check_revoked(self, revoked: frozenset[str]) -> None:
+        """Raise RevokedError if the key, or the one that enrolled it, is among `revoked` (digests in hex)."""
+        if self.key in revoked:
+            raise RevokedError(f"the key of {self.id} is revoked")
+        if self.enroller and self.enroller in revoked:
+            raise RevokedError(f"the key that enrolled {self.id} is revoked")
 
 
 class Verified(msgspec.Struct, frozen=True):
@@ -137,7 +150,7 @@ def check_signature(key: ec.EllipticCurvePublicKey, signature: bytes, data: byte
 class Authority:
     """Verifies certificates of one cluster against its authority's; keeps the last ones, because they come again.
 
-    `revoked` answers whether a key (its digest in hex) is revoked; it is asked every time.
+    Whether a key is revoked is asked every time. Thread-safe.
     """
 
     def __init__(self, certificate: bytes, cluster: str) -> None:
@@ -149,6 +162,7 @@ class Authority:
             raise UntrustedError(f"this is the certificate of {said.id} ({said.role.value}) of {said.cluster}")
         _check_signed(read_certificate(certificate), self._root)
         self._cluster = cluster
+        self._lock = threading.Lock()
         self._known: dict[tuple[bytes, bytes], Verified] = {}
 
     def verify(self, certificate: bytes, enroller: bytes = b"", revoked: frozenset[str] = frozenset()) -> Verified:
@@ -159,13 +173,11 @@ class Authority:
         found = self._known.get((certificate, enroller))
         if found is None:
             found = self._verify(certificate, enroller)
-            if len(self._known) >= MAX_KNOWN:
-                del self._known[next(iter(self._known))]
-            self._known[certificate, enroller] = found
-        if found.identity.key in revoked:
-            raise RevokedError(f"the key of {found.identity.id} is revoked")
-        if enroller and identity_of(read_certificate(enroller)).identity.key in revoked:
-            raise RevokedError(f"the key that enrolled {found.identity.id} is revoked")
+            with self._lock:
+                if len(self._known) >= MAX_KNOWN:
+                    del self._known[next(iter(self._known))]
+                self._known[certificate, enroller] = found
+        found.identity.check_revoked(revoked)
         return found
 
     def _verify(self, certificate: bytes, enroller: bytes) -> Verified:
@@ -182,7 +194,9 @@ class Authority:
             raise UntrustedError(f"{said.id} is of the cluster {said.cluster}, not of {self._cluster}")
         if said.role is Role.AUTHORITY or (enroller and said.role is not Role.BOARD):
             raise UntrustedError(f"{said.id} says that it is {said.role.value}, which its signer may not give")
-        return found
+        if not enroller:
+            return found
+        return Verified(msgspec.structs.replace(said, enroller=signer.identity.key), found.public_key)
 
 
 MAX_KNOWN = 1024  # certificates; the servers of a large cluster and their neighbours, 1 MiB

@@ -58,7 +58,7 @@ def read_revocations(data: bytes, authority: Verified) -> Revocations:
         raise UntrustedError("a list of revoked keys is none, though the authority signed it") from error
     if found.cluster != authority.identity.cluster:
         raise UntrustedError(f"this list of revoked keys is of the cluster {found.cluster}")
-    if found.number < 1 or len(found.keys) > MAX_KEYS or not all(_is_digest(key) for key in found.keys):
+    if found.number < 1 or len(found.keys) > MAX_KEYS or not all(is_digest(key) for key in found.keys):
         raise UntrustedError(f"the list of revoked keys number {found.number} is not of the documented form")
     return found
 
@@ -75,5 +75,6 @@ def newer(known: Revocations, offered: Revocations) -> Revocations:
     return offered
 
 
-def _is_digest(text: str) -> bool:
+def is_digest(text: str) -> bool:
+    """Whether it is a SHA-256 in hex as ours are written."""
     return len(text) == _DIGEST and _HEX.issuperset(text)

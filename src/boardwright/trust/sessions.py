@@ -7,7 +7,7 @@ Rules:
 * Neither nonces nor tokens are kept: both carry a MAC under a secret that the process makes at its start, so nobody can
   fill a table, and a restart ends every session.
 * A nonce is good for ``NONCE_LIFE`` seconds, a token for ``TOKEN_LIFE``; who is revoked loses his at once, because the
-  key rides in the token.
+  key rides in the token, and that of who enrolled it.
 * `now` is monotonic seconds of the host: no clock is needed.
 """
 
@@ -79,8 +79,7 @@ class Sessions:
             raise UntrustedError("this is no token") from error
         if now > session.until:
             raise UntrustedError(f"the session of {session.identity.id} is over")
-        if session.identity.key in revoked:
-            raise UntrustedError(f"the key of {session.identity.id} is revoked")
+        session.identity.check_revoked(revoked)
         return session
 
     def _sealed(self, what: str, data: bytes) -> bytes:

@@ -37,6 +37,7 @@ class Witness:
         self._authority = authority
         self._revoked = revoked
         self._budget = Budget(now)
+        self._keys: dict[str, str] = {}  # of the servers that were believed last; the authority has certified each
         self.ignored: Counter[str] = Counter()
 
     def hear(
@@ -48,6 +49,11 @@ class Witness:
             self.ignored[judged] += 1
             return None
         return judged
+
+    def outcasts(self) -> frozenset[str]:
+        """The servers that were believed with a key that is revoked now."""
+        revoked = self._revoked()
+        return frozenset(server for server, key in self._keys.items() if key in revoked)
 
     def _judge(
         self, received: Received, sender: str, now: float, nonces: Container[bytes]
@@ -71,6 +77,7 @@ class Witness:
         who = found.identity
         if who.role is not Role.SERVER:
             return NO_SERVER
+        self._keys[who.id] = who.key
         if isinstance(message, Announcement):
             return msgspec.structs.replace(message, server=who.id)
         return msgspec.structs.replace(message, server=who.id, chassis=who.location.chassis, slot=who.location.slot)

@@ -87,6 +87,9 @@ class FakeCluster:
         self.connected_to, self.named = tuple(bases), cluster
         return cast(ApiClient, self)
 
+    def heed(self, _: object) -> Self:
+        return self
+
     def __enter__(self) -> Self:
         if self.trouble is not None:
             raise self.trouble

@@ -54,6 +54,9 @@ class Wire:
         self.asked.append(tuple(bases))
         return cast(ApiClient, self)
 
+    def heed(self, _: object) -> Self:
+        return self
+
     def __enter__(self) -> Self:
         return self
 

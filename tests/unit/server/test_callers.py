@@ -134,7 +134,7 @@ class TestForItself:
         mirror.state.plan.generation, mirror.state.retry_of.return_value = 1, 0
         routes = [
             *plan.routes(mirror),
-            *reports.routes(MagicMock(), MagicMock(), mirror),
+            *reports.routes(MagicMock(), MagicMock(), mirror, lambda: 0),
             *servers.status_routes(MagicMock()),
             *sessions.routes(callers),
         ]

@@ -1,8 +1,9 @@
 """The API as one ASGI application out of the routes of each topic."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from litestar import Litestar, Router
+from litestar import Litestar, Response, Router
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.config import OpenAPIConfig
@@ -21,8 +22,12 @@ def make_app(
     *,
     guards: Sequence[Gate],
     gate: Gate,
+    after: Callable[[Response[Any]], Response[Any]] | None = None,
 ) -> Litestar:
-    """Every call goes through `guards`, in order; those that only the active answers then through `gate`."""
+    """Every call goes through `guards`, in order; those that only the active answers then through `gate`.
+
+    `after` is what happens to answers; those of errors pass it by.
+    """
     return Litestar(
         route_handlers=[
             Router(path="/", route_handlers=documented(everywhere, active=False), before_request=all_of(*guards)),
@@ -33,6 +38,7 @@ def make_app(
                 before_request=all_of(*guards, gate),
             ),
         ],
+        after_request=after,
         exception_handlers={
             BoardwrightError: on_boardwright_error,
             HTTPException: on_http_error,

@@ -36,6 +36,8 @@ ACCESS: dict[tuple[str, str], Roles] = {
     ("GET", NONCE_PATH): ANYBODY,
     ("POST", SESSION_PATH): ANYBODY,
     ("GET", "/v1/authority"): ANYBODY,
+    ("GET", "/v1/revocations"): ANYBODY,
+    ("POST", "/v1/revocations"): ANYBODY,
     ("POST", "/v1/joins"): ANYBODY,
     ("GET", "/v1/plan/boards/{board}"): MEMBERS,
     ("GET", "/v1/metadata/{name}"): MEMBERS,

@@ -1,9 +1,11 @@
 """POST /v1/reports: boards report to any server, servers pass on to the active.
 
 The answer says how new this server's plan is, so that a board that missed the announcement asks within a heartbeat,
-and which boards the operator let try again what they failed at: nothing else tells them.
+which boards the operator let try again what they failed at, and which list of revoked keys is the newest: nothing else
+tells them.
 """
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from litestar import Request, post
@@ -23,7 +25,9 @@ from boardwright.trust.identity import Role
 MAX_BODY = 8 * 1024 * 1024  # a batch of 250 reports with the longest explanations and logs that are kept
 
 
-def routes(board_reports: BoardReports, claims: Claims, mirror: Mirror) -> list[HTTPRouteHandler]:
+def routes(
+    board_reports: BoardReports, claims: Claims, mirror: Mirror, revocations: Callable[[], int]
+) -> list[HTTPRouteHandler]:
     @post("/v1/reports", status_code=202, request_max_body_size=MAX_BODY, sync_to_thread=False)
     def reports(
         request: Request[Any, Any, Any],
@@ -44,6 +48,6 @@ def routes(board_reports: BoardReports, claims: Claims, mirror: Mirror) -> list[
         state = mirror.state
         counts = {report.board.id: state.retry_of(report.board.id) for report in data}
         retries = {report.board.id: count for report in data if report.retry < (count := counts[report.board.id])}
-        return ReportsTaken(state.plan.generation, retries)
+        return ReportsTaken(state.plan.generation, retries, revocations())
 
     return [reports]
