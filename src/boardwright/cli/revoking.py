@@ -21,13 +21,14 @@ from boardwright.cli.issued import issued_to
 from boardwright.cli.session import OperatorOption, connect, operator_folder
 from boardwright.config import load_operator
 from boardwright.errors import FailedError, UnreachableError, UsageError
+from boardwright.model.software import is_digest
 from boardwright.net.api_client import ApiClient
 from boardwright.transfer.durable import write_durably
 from boardwright.trust.credentials import load_authority
 from boardwright.trust.errors import UntrustedError
 from boardwright.trust.identity import Authority, identity_of, read_certificate
 from boardwright.trust.issuing import Issuer
-from boardwright.trust.revocation import MAX_KEYS, Revocations, is_digest, read_revocations, sign_revocations
+from boardwright.trust.revocation import MAX_KEYS, Revocations, read_revocations, sign_revocations
 from boardwright.trust.revoked import FILE, RevokedKeys
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The board, server or person.", show_default=False)]

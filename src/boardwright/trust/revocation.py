@@ -13,14 +13,13 @@ import msgspec
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from boardwright.model.software import is_digest
 from boardwright.trust.errors import StaleError, UntrustedError
 from boardwright.trust.identity import Verified
 
 MAX_KEYS = 10_000  # as many as boards; 640 kB
 MAX_LIST = 1024 * 1024  # bytes
 _PURPOSE = b"boardwright revocations\0"  # what the authority signs here can be taken for nothing else
-_DIGEST = 64  # hex digits
-_HEX = frozenset("0123456789abcdef")
 
 
 class Revocations(msgspec.Struct, frozen=True):
@@ -73,8 +72,3 @@ def newer(known: Revocations, offered: Revocations) -> Revocations:
             f"the list of revoked keys number {offered.number} says other than number {known.number} before it"
         )
     return offered
-
-
-def is_digest(text: str) -> bool:
-    """Whether it is a SHA-256 in hex as ours are written."""
-    return len(text) == _DIGEST and _HEX.issuperset(text)

@@ -18,15 +18,16 @@ from boardwright.server.revocations import Gossip
 from boardwright.trust.revocation import MAX_LIST
 from boardwright.trust.revoked import RevokedKeys
 
+BYTES = "application/octet-stream"
 AnyResponse = Response[Any]
 
 
 def routes(revoked: RevokedKeys, gossip: Gossip) -> list[HTTPRouteHandler]:
-    @get("/v1/revocations", responses={204: ResponseSpec(None)}, sync_to_thread=False)
+    @get("/v1/revocations", media_type=BYTES, responses={204: ResponseSpec(None)}, sync_to_thread=False)
     def revocations(above: FromQuery[int] = 0) -> Response[bytes]:
         """The list, or nothing (204) if its number is not above that."""
         data = revoked.data if revoked.number > above else b""
-        return Response(data, status_code=200 if data else 204, media_type="application/octet-stream")
+        return Response(data, status_code=200 if data else 204, media_type=BYTES)
 
     @post("/v1/revocations", status_code=204, request_max_body_size=MAX_LIST)
     async def revoke(request: Request[Any, Any, Any]) -> None:
