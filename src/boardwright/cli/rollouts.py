@@ -53,7 +53,7 @@ def watch_(context: typer.Context, rollout_id: RolloutArgument, operator: Operat
 
 def _show(found: RolloutList) -> None:
     output.show_table(
-        ("rollout", "group", "version", "to", "strategy", "generation", "state", "boards", "confirmed", "failed"),
+        ("rollout", "group", "version", "to", "strategy", "generation", "state", "boards", "confirmed", "failed", "by"),
         (
             (
                 status.id,
@@ -66,6 +66,7 @@ def _show(found: RolloutList) -> None:
                 status.boards,
                 status.confirmed,
                 status.failed,
+                status.by or "-",
             )
             for status in found.rollouts
         ),

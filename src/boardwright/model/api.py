@@ -242,7 +242,7 @@ class Retry(msgspec.Struct, frozen=True):
 
 
 class RolloutStatus(msgspec.Struct, frozen=True):
-    """`state` is "running", "done" or "failed"; the counts are boards."""
+    """`state` is "running", "done" or "failed"; the counts are boards, `by` is the id of who deployed."""
 
     id: str
     group: str
@@ -255,6 +255,7 @@ class RolloutStatus(msgspec.Struct, frozen=True):
     confirmed: int
     failed: int
     reasons: dict[str, str] = {}
+    by: str = ""
 
 
 class RolloutList(msgspec.Struct, frozen=True):

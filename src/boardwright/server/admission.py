@@ -20,15 +20,17 @@ import msgspec
 from boardwright import log
 from boardwright.errors import FailedError, MalformedError, RefusedError, UnreachableError, UsageError
 from boardwright.model.admission import JoinAnswer, Joiner, JoinerList, Joining
+from boardwright.model.audit import Act, Action, Actor
 from boardwright.model.inventory import Board
 from boardwright.model.location import Location
 from boardwright.model.software import check_name
 from boardwright.protocol.budget import Bucket
-from boardwright.server.admission_records import Records, decoded
+from boardwright.server.admission_records import ALONE, Records, decoded
 from boardwright.server.facts import encoded
 from boardwright.server.mirror import Mirror
 from boardwright.server.sightings import plausible
 from boardwright.server.slots import NOBODY, Slots
+from boardwright.state.kv import Transaction
 from boardwright.state.records import BOARDS, JOINS, TOKENS
 from boardwright.trust.identity import Authority, Role, key_digest
 from boardwright.trust.issuing import Issuer
@@ -111,14 +113,15 @@ class Admission:
         board = self._mirror.state.boards.get(joining.id)
         again = known is None and board is not None and (board.key, board.location) == (key, place)
         if again and not joining.secret and not self._by.revoked():
-            return self._admit(joining, key, {}, {})  # it was let in before, and the answer was lost
+            return self._certified(joining, place)  # it was let in before, and the answer was lost
         # A thief's enroller makes boards known, too. Once it may be revoked, the token tells them from the others.
-        compares, puts, role = self._token(joining, taken=known is not None or again)
+        used, role = self._token(joining, taken=known is not None or again)
         _check_place(joining, role)
         reason = self._why_not(joining, key, role)
         if not reason:
-            return self._admit(joining, key, compares, puts)
-        puts = {**puts, **self._room_for(joining)}
+            # Who is known may ask as often as he likes; that he was let in is recorded once.
+            return self._admit(joining, key, used, None if again else _act(joining, key, role, host, ""))
+        beside = Transaction(used.compares, {**used.puts, **self._room_for(joining)})
         waiting = Joiner(
             id=joining.id,
             role=role.value,
@@ -133,14 +136,16 @@ class Admission:
             type=joining.type,
             groups=joining.groups,
         )
-        self._records.write(compares, puts, f"{JOINS}{key}", waiting)
+        # Who waits may change his words as often as he likes; that he waits is recorded once.
+        act = None if known is not None else _act(joining, key, role, host, reason)
+        self._records.write(beside, f"{JOINS}{key}", waiting, act)
         _log.warning("somebody waits to be let in", id=joining.id, role=role.value, host=host, reason=reason)
         return JoinAnswer((), reason)
 
-    def _token(self, joining: Joining, *, taken: bool) -> tuple[dict[str, int], dict[str, bytes | None], Role]:
+    def _token(self, joining: Joining, *, taken: bool) -> tuple[Transaction, Role]:
         """What using the token changes, and the role that it gives; `taken`: a use of it was taken before."""
         if not joining.secret:
-            return {}, {}, given_role(joining.role)
+            return ALONE, given_role(joining.role)
         name = f"{TOKENS}{secret_digest(joining.secret)}"
         entry = self._records.get(name)
         record = None if entry is None else decoded(entry, JoinRecord)
@@ -151,7 +156,7 @@ class Admission:
             raise RefusedError(
                 f"this join token is for a {record.role.value}, not for a {joining.role[:80]}", hint=ANOTHER
             )
-        return {name: entry.revision}, {name: encoded(used)}, record.role
+        return Transaction({name: entry.revision}, {name: encoded(used)}), record.role
 
     def _why_not(self, joining: Joining, key: str, role: Role) -> str:
         """Why only the operator can let it in, '' if this server may."""
@@ -174,15 +179,19 @@ class Admission:
             raise RefusedError("too many wait to be let in", hint="the operator goes through `boardwright approve`")
         return {f"{JOINS}{one.key}": None for one in over[:PER_COMMIT]}
 
-    def _admit(self, joining: Joining, key: str, compares: dict[str, int], puts: dict[str, bytes | None]) -> JoinAnswer:
+    def _admit(self, joining: Joining, key: str, used: Transaction, act: Act | None) -> JoinAnswer:
         """Certify a line board and record it."""
+        place = Location(joining.chassis, joining.slot)
+        answer = self._certified(joining, place)
+        self._records.write(used, f"{BOARDS}{joining.id}", self._board(joining, place, key), act)
+        _log.info("joined", id=joining.id, location=str(place), key=key[:12])
+        return answer
+
+    def _certified(self, joining: Joining, place: Location) -> JoinAnswer:
         enroller = self._by.enrolls
         if enroller is None:
             raise RefusedError("this server has no enroller's key", hint="ask again, another server may become active")
-        place = Location(joining.chassis, joining.slot)
         certificate = enroller.issue(joining.id, Role.BOARD, place, check_proof(joining, self._by.cluster))
-        self._records.write(compares, puts, f"{BOARDS}{joining.id}", self._board(joining, place, key))
-        _log.info("joined", id=joining.id, location=str(place), key=key[:12])
         return JoinAnswer((certificate, enroller.certificate), "", self._servers())
 
     def _board(self, joining: Joining | Joiner, place: Location, key: str, *, server: bool = False) -> Board:
@@ -198,7 +207,7 @@ class Admission:
         found = [one for one in self._records.table(JOINS, Joiner) if now - one.asked < KEEP]
         return JoinerList(tuple(sorted(found, key=lambda one: (one.asked, one.id))))
 
-    def approved(self, key: str, certificate: bytes) -> Joiner:
+    def approved(self, key: str, certificate: bytes, act: Act) -> Joiner:
         """The operator's certificate for who waits with this key; FailedError, UntrustedError, RefusedError."""
         said = self._by.authority.verify(certificate).identity
 
@@ -217,18 +226,20 @@ class Admission:
                 entry = self._records.get(name)
                 compares[name] = entry.revision if entry else 0
                 puts[name] = encoded(self._board(known, place, key, server=said.role is Role.SERVER))
-            self._records.write(compares, puts, f"{JOINS}{key}", done)
+            let_in = act.on(known.id, role=known.role, slot=_slot(place), key=key, asked_from=known.host)
+            self._records.write(Transaction(compares, puts), f"{JOINS}{key}", done, let_in)
             _log.info("approved", id=known.id, role=known.role, key=key[:12])
             return done
 
         return self._records.repeated(approve)
 
-    def dismissed(self, key: str) -> Joiner:
+    def dismissed(self, key: str, act: Act) -> Joiner:
         """Nobody lets this one in; FailedError if nobody waits with this key."""
 
         def dismiss() -> Joiner:
             known = self._known(key)
-            self._records.write({}, {}, f"{JOINS}{key}", None)
+            sent_away = act.on(known.id, role=known.role, key=key, asked_from=known.host)
+            self._records.write(ALONE, f"{JOINS}{key}", None, sent_away)
             return known
 
         return self._records.repeated(dismiss)
@@ -264,6 +275,17 @@ def _check_place(joining: Joining, role: Role) -> None:
         raise UsageError(
             f"{joining.id} is a board, but would join as {role.value}", hint="leave --config out, or take another token"
         )
+
+
+def _act(joining: Joining, key: str, role: Role, host: str, waits: str) -> Act:
+    token = secret_digest(joining.secret) if joining.secret else ""
+    actor = Actor(joining.id, role.value, key, host)
+    place = Location(joining.chassis, joining.slot)
+    return Act(actor, Action.JOIN).on(joining.id, slot=_slot(place), token=token, waits=waits)
+
+
+def _slot(place: Location) -> str:
+    return f"{place.chassis}/{place.slot}" if place.slot else ""
 
 
 def _as_before(known: Joiner, joining: Joining) -> bool:

@@ -3,7 +3,7 @@
 Rules:
 
 * One change at a time: a reading, a decision and its commit are not mixed with those of another call. The commit is
-  fenced by the lease; one that lost against another writer is decided anew, a few times.
+  recorded in the audit log (``audit_log``); one that lost against another writer is decided anew, a few times.
 * The own copy of the state shows a change before the next one is decided, so that two do not get the same slot.
 * A record that this release cannot read is left alone and counts as none.
 """
@@ -16,6 +16,8 @@ import msgspec
 
 from boardwright import log
 from boardwright.errors import ConflictError
+from boardwright.model.audit import Act
+from boardwright.server.audit_log import AuditedCommit
 from boardwright.server.facts import encoded
 from boardwright.server.mirror import Mirror
 from boardwright.server.publishing import SEEN_WITHIN
@@ -26,14 +28,19 @@ from boardwright.trust.joining import is_digest
 ATTEMPTS = 5  # commits that may lose in a row, as for `deploy`
 _log = log.get("server.admission")
 T = TypeVar("T")
+Commit = Callable[[Transaction], int]
+
+
+ALONE = Transaction({}, {})  # nothing else changes beside a record
 
 
 class Records:
-    """`commit` is fenced by the lease."""
+    """`commit` is fenced by the lease, `audited` records who did it, too."""
 
-    def __init__(self, kv: KV, commit: Callable[[Transaction], int], mirror: Mirror) -> None:
+    def __init__(self, kv: KV, commit: Commit, audited: AuditedCommit, mirror: Mirror) -> None:
         self._kv = kv
         self._commit = commit
+        self._audited = audited
         self._mirror = mirror
         self._lock = threading.Lock()
 
@@ -63,20 +70,18 @@ class Records:
         found = (decoded(entry, kind) for entry in self._kv.range(prefix).entries)
         return [one for one in found if one is not None]
 
-    def write(
-        self,
-        compares: dict[str, int],
-        puts: dict[str, bytes | None],
-        key: str,
-        record: msgspec.Struct | None,
-    ) -> None:
-        """Commit `record` (None: gone) under `key` beside the other changes, and wait until the own copy shows it."""
+    def write(self, beside: Transaction, key: str, record: msgspec.Struct | None, act: Act | None) -> None:
+        """Commit `record` (None: gone) under `key` and what is `beside` it, and wait until the own copy shows it.
+
+        `act` None is for what a stranger may do as often as he likes: it must not fill the audit log.
+        """
         entry = self._kv.get(key)
         change = Transaction(
-            {**compares, key: entry.revision if entry else 0},
-            {**puts, key: None if record is None else encoded(record)},
+            {**beside.compares, key: entry.revision if entry else 0},
+            {**beside.puts, key: None if record is None else encoded(record)},
         )
-        self._mirror.wait_for(self._commit(change), SEEN_WITHIN)
+        revision = self._commit(change) if act is None else self._audited(change, act)
+        self._mirror.wait_for(revision, SEEN_WITHIN)
 
 
 def decoded(entry: Entry, kind: type[T]) -> T | None:

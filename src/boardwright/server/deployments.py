@@ -16,10 +16,12 @@ from collections.abc import Callable, Iterable, Iterator
 
 from boardwright.errors import ConflictError, FailedError, RefusedError, UsageError
 from boardwright.model.api import Deployment, DeploymentRequest, PlanChange
+from boardwright.model.audit import Act
 from boardwright.model.policy import Assignment, Selector, parse_selector
 from boardwright.model.software import MAX_NAME
 from boardwright.planner.planner import Proposal
 from boardwright.planner.safety import strategy_named
+from boardwright.server.audit_log import AuditedCommit
 from boardwright.server.facts import Facts, encoded, read_facts
 from boardwright.server.held import held_reason
 from boardwright.server.mirror import Mirror
@@ -40,12 +42,12 @@ NAMED = 10  # how many known names an error lists
 
 
 class Deployments:
-    """Deploys through `commit` (fenced by the lease); `wall` is seconds since the epoch."""
+    """Deploys through `commit` (see ``audit_log``); `wall` is seconds since the epoch."""
 
     def __init__(
         self,
         kv: KV,
-        commit: Callable[[Transaction], int],
+        commit: AuditedCommit,
         mirror: Mirror,
         signing: Signing,
         wall: Callable[[], float],
@@ -56,19 +58,19 @@ class Deployments:
         self._signing = signing
         self._wall = wall
 
-    def deploy(self, request: DeploymentRequest) -> Deployment:
+    def deploy(self, request: DeploymentRequest, act: Act) -> Deployment:
         """Do it, or with `dry_run` say what would happen. UsageError, FailedError, RefusedError, ConflictError."""
         assignment = _assignment(request)
         for _ in range(ATTEMPTS - 1):
             try:
-                return self._attempt(request, assignment)
+                return self._attempt(request, assignment, act)
             except DeposedError:
                 raise
             except ConflictError:
                 continue
-        return self._attempt(request, assignment)
+        return self._attempt(request, assignment, act)
 
-    def _attempt(self, request: DeploymentRequest, assignment: Assignment) -> Deployment:
+    def _attempt(self, request: DeploymentRequest, assignment: Assignment, act: Act) -> Deployment:
         facts = read_facts(self._kv)
         _check_published(facts, assignment)
         _check_matches(facts, assignment)
@@ -86,6 +88,7 @@ class Deployments:
             strategy=request.strategy,
             generation=generation,
             started=self._wall(),
+            by=act.actor.id,
         )
         change = transaction(facts, policy, proposal)
         key = f"{ROLLOUTS}{rollout.id}"
@@ -95,7 +98,14 @@ class Deployments:
         )
         if proposal.plan is not None:
             change = self._signing.change(self._kv, change, proposal.plan)
-        self._mirror.wait_for(self._commit(change), SEEN_WITHIN)
+        done = act.on(
+            f"{rollout.group} {rollout.version}",
+            rollout=rollout.id,
+            to=" or ".join(map(str, rollout.selectors)),
+            strategy=rollout.strategy,
+            generation=generation,
+        )
+        self._mirror.wait_for(self._commit(change, done), SEEN_WITHIN)
         return Deployment(rollout.id, generation, _changes(facts, assignment, proposal))
 
 

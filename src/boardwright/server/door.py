@@ -1,7 +1,6 @@
 """The door of a cluster at one server: what admits, with what it admits by."""
 
 import time
-from collections.abc import Callable
 
 from boardwright.config import ServerSettings
 from boardwright.model.admission import ClusterAuthority
@@ -10,7 +9,6 @@ from boardwright.server.admission_records import Records
 from boardwright.server.join_tokens import JoinTokens
 from boardwright.server.mirror import Mirror
 from boardwright.server.slots import Slots
-from boardwright.state.kv import KV, Transaction
 from boardwright.trust.credentials import Credentials
 from boardwright.trust.enroller import load_enroller
 from boardwright.trust.names import TARGETS
@@ -18,22 +16,20 @@ from boardwright.trust.online import SignedRoles
 
 
 class Door:
-    """`first` is what the cluster's metadata begins with; `commit` is fenced by the lease."""
+    """`first` is what the cluster's metadata begins with."""
 
     def __init__(
         self,
         settings: ServerSettings,
         credentials: Credentials,
         first: SignedRoles,
-        kv: KV,
-        commit: Callable[[Transaction], int],
+        records: Records,
         mirror: Mirror,
         slots: Slots,
     ) -> None:
         """Raises UsageError if the enroller's files beside the server's certificate are damaged or not its own."""
         cluster = settings.cluster
         enroller = load_enroller(cluster.certificate.parent, credentials.authority, cluster.name, settings.id)
-        records = Records(kv, commit, mirror)
         gatekeeper = Gatekeeper(cluster.name, credentials.authority, enroller, slots.revoked)
         self.authority = ClusterAuthority(
             cluster.name, credentials.authority.certificate, first.roots[0], first.roles[TARGETS]

@@ -21,7 +21,9 @@ import msgspec
 from boardwright import log
 from boardwright.errors import ConflictError, FailedError
 from boardwright.model.api import Retry
+from boardwright.model.audit import Act
 from boardwright.model.report import DeploymentState
+from boardwright.server.audit_log import AuditedCommit
 from boardwright.server.board_reports import BoardReports, BoardView
 from boardwright.server.facts import Facts, encoded, read_facts
 from boardwright.server.mirror import Mirror, MirrorState
@@ -41,18 +43,20 @@ Commit = Callable[[Transaction], int]
 
 
 class HeldVersions:
-    """Records what boards hold, and lets it go; `commit` is fenced by the lease."""
+    """Records what boards hold, and lets it go; `commit` is fenced by the lease, `audited` records who let it go."""
 
     def __init__(
         self,
         kv: KV,
         commit: Commit,
+        audited: AuditedCommit,
         mirror: Mirror,
         board_reports: BoardReports,
         contested: Callable[[str], bool] = lambda board: False,
     ) -> None:
         self._kv = kv
         self._commit = commit
+        self._audited = audited
         self._mirror = mirror
         self._board_reports = board_reports
         self._contested = contested
@@ -80,18 +84,18 @@ class HeldVersions:
             self._commit(Transaction(compares, puts))
             _log.info("held versions", changed=len(puts), first=min(puts))
 
-    def retry(self, board: str, group: str | None = None) -> Retry:
+    def retry(self, board: str, act: Act, group: str | None = None) -> Retry:
         """Let the board try again what it holds or failed at, of every group or one; FailedError, ConflictError."""
         for _ in range(ATTEMPTS - 1):
             try:
-                return self._retry(board, group)
+                return self._retry(board, group, act)
             except DeposedError:
                 raise
             except ConflictError:
                 continue
-        return self._retry(board, group)
+        return self._retry(board, group, act)
 
-    def _retry(self, board: str, group: str | None) -> Retry:
+    def _retry(self, board: str, group: str | None, act: Act) -> Retry:
         facts, view = read_facts(self._kv), self._board_reports.view(board)
         _check_known(facts, board, group)
         held = {key: record for key, record in facts.held.items() if key.rpartition("/")[0] == board}
@@ -111,7 +115,9 @@ class HeldVersions:
         known = facts.retries.get(board, RetryRecord(0)).count
         count = max(known, view.retry if view else 0) + 1  # more than the board has heard, whatever was restored
         puts: dict[str, bytes | None] = {f"{RETRIES}{board}": encoded(RetryRecord(count)), **dict.fromkeys(keys)}
-        self._mirror.wait_for(self._commit(Transaction(facts.compare(*puts), puts)), SEEN_WITHIN)
+        what = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
+        done = act.on(board, versions=what, count=count)
+        self._mirror.wait_for(self._audited(Transaction(facts.compare(*puts), puts), done), SEEN_WITHIN)
         _log.info("retry", board=board, groups=sorted(versions), count=count)
         return Retry(board, versions, count)
 

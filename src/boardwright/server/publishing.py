@@ -18,7 +18,9 @@ import msgspec
 
 from boardwright.errors import ConflictError, FailedError, MalformedError, RefusedError
 from boardwright.model.api import Publication
+from boardwright.model.audit import Act
 from boardwright.model.software import Manifest, is_digest, same_content
+from boardwright.server.audit_log import AuditedCommit
 from boardwright.server.facts import encoded
 from boardwright.server.holdings import stored_manifest
 from boardwright.server.mirror import Mirror
@@ -34,8 +36,6 @@ from boardwright.trust.names import version_path
 SEEN_WITHIN = 3.0  # seconds in which the own copy shows what was just committed; then the answer goes out anyway
 NAMED_BLOBS = 5  # how many of the missing blobs the sentence names
 
-Commit = Callable[[Transaction], int]
-
 
 class PublishEvents(msgspec.Struct, frozen=True):
     """`begun` is told of all blobs before they are looked at, so that nobody collects them meanwhile; `whole` of every
@@ -46,12 +46,12 @@ class PublishEvents(msgspec.Struct, frozen=True):
 
 
 class Publishing:
-    """Publishes into `store` and, by `commit` (fenced by the lease), the state; `wall` is seconds since the epoch."""
+    """Publishes into `store` and, by `commit` (see ``audit_log``), the state; `wall` is seconds since the epoch."""
 
     def __init__(  # noqa: PLR0913 - what a publish touches, each part handed in
         self,
         kv: KV,
-        commit: Commit,
+        commit: AuditedCommit,
         mirror: Mirror,
         store: BlobStore,
         pieces: PieceDigests,
@@ -68,7 +68,7 @@ class Publishing:
         self._signing = signing
         self._wall = wall
 
-    def publish(self, publication: Publication) -> tuple[CatalogRecord, bool]:
+    def publish(self, publication: Publication, act: Act) -> tuple[CatalogRecord, bool]:
         """Take a version in whose manifest is in the store; answers the record and whether it is new.
 
         MalformedError for a bad manifest, FailedError for missing blobs, RefusedError for another content or one that
@@ -89,7 +89,7 @@ class Publishing:
             published=self._wall(),
             requires=dict(manifest.requires),
         )
-        known = self._add(record, manifest, publication)
+        known = self._add(record, manifest, publication, act)
         self._events.whole(record)
         return (record, True) if known is None else (known, False)
 
@@ -112,7 +112,9 @@ class Publishing:
                     "its bytes do not have"
                 )
 
-    def _add(self, record: CatalogRecord, manifest: Manifest, publication: Publication) -> CatalogRecord | None:
+    def _add(
+        self, record: CatalogRecord, manifest: Manifest, publication: Publication, act: Act
+    ) -> CatalogRecord | None:
         """None if the record is new or revived, else the one that was there."""
         key = catalog_key(record.group, record.version, record.variant)
         revision, known = self._known(key, record, manifest)
@@ -121,7 +123,9 @@ class Publishing:
         change = Transaction({key: revision}, {key: encoded(record)})
         revived = version_path(target_of(record)) if revision else ""
         try:
-            revision = self._commit(self._signed(change, record, publication, revived))
+            name = f"{record.group} {record.version} {record.variant}"
+            done = act.on(name, manifest=record.manifest, revived="yes" if revived else "")
+            revision = self._commit(self._signed(change, record, publication, revived), done)
         except DeposedError:
             raise
         except ConflictError:

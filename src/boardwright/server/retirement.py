@@ -15,7 +15,9 @@ import msgspec
 
 from boardwright import log
 from boardwright.errors import ConflictError
+from boardwright.model.audit import Act
 from boardwright.planner.retention import Past, Situation, Version, disposable, to_retire
+from boardwright.server.audit_log import AuditedCommit
 from boardwright.server.board_reports import BoardReports
 from boardwright.server.collector import Collector
 from boardwright.server.facts import Facts, encoded, read_facts
@@ -26,22 +28,25 @@ from boardwright.server.version_blobs import VersionBlobs
 from boardwright.state.kv import KV, Transaction
 from boardwright.state.lease import DeposedError
 from boardwright.state.records import CATALOG, PLAN, POLICY
+from boardwright.transfer.space import amount
 
 ATTEMPTS = 3
 SEEN_WITHIN = 3.0  # seconds in which the own copy shows what was just committed
 MOST = 50  # versions in one transaction; each is a compare and a put, etcd takes 128
 _log = log.get("server.retirement")
 
-Commit = Callable[[Transaction], int]
-
 
 class Retirement:
-    """`commit` is fenced by the lease; `listening_since`: monotonic time since which boards' words are heard here."""
+    """`commit` records it as the `act` of this server (see ``audit_log``).
 
-    def __init__(
+    `listening_since`: monotonic time since which boards' words are heard here.
+    """
+
+    def __init__(  # noqa: PLR0913 - what decides and what is changed, each part handed in
         self,
         kv: KV,
-        commit: Commit,
+        commit: AuditedCommit,
+        act: Act,
         mirror: Mirror,
         board_reports: BoardReports,
         collector: Collector,
@@ -50,6 +55,7 @@ class Retirement:
     ) -> None:
         self._kv = kv
         self._commit = commit
+        self._act = act
         self._mirror = mirror
         self._board_reports = board_reports
         self._collector = collector
@@ -82,9 +88,10 @@ class Retirement:
             key: encoded(msgspec.structs.replace(facts.catalog[records[target]], retired=True))
             for key, target in zip(keys, chosen, strict=True)
         }
-        revision = self._commit(Transaction(facts.compare(PLAN, POLICY, *keys), puts))
-        self._mirror.wait_for(revision, SEEN_WITHIN)
         names = tuple(f"{target.group} {target.version} {target.variant}" for target in chosen)
+        done = self._act.on(", ".join(names), versions=len(names), lacking=amount(lacking))
+        revision = self._commit(Transaction(facts.compare(PLAN, POLICY, *keys), puts), done)
+        self._mirror.wait_for(revision, SEEN_WITHIN)
         _log.warning("versions retired to make room", versions=", ".join(names), wanted=lacking)
         return names
 

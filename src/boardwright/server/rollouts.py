@@ -140,6 +140,7 @@ def _named(
         confirmed=confirmed,
         failed=failed,
         reasons=reasons,
+        by=rollout.by,
     )
 
 

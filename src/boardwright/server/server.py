@@ -19,15 +19,18 @@ import msgspec
 from boardwright import __version__, log
 from boardwright.config import Address, ServerSettings
 from boardwright.errors import RefusedError
+from boardwright.model.audit import Action
 from boardwright.model.report import BoardReport
 from boardwright.net.multicast import ControlSocket
 from boardwright.protocol.carrier import Found
 from boardwright.protocol.offerer import ServerFacts
+from boardwright.server.admission_records import Records
 from boardwright.server.aftermath import Aftermath
 from boardwright.server.alarms import AlarmKind, Alarms
 from boardwright.server.announcer import Announcer
 from boardwright.server.api.uploads import Intake
 from boardwright.server.asking import Asking
+from boardwright.server.audit import Audit
 from boardwright.server.board_reports import BoardReports
 from boardwright.server.claims import Claims
 from boardwright.server.clocks import Clocks
@@ -103,14 +106,21 @@ class Server:
         )
         self._kv = PatientKV(lambda: open_engine(settings))
         self._role = ActiveRole(self._kv, settings.id)
+        self._audit = audit = Audit(credentials.identity, self._kv, self._role, self._clocks)
         self._standing = ServerStanding(self._role, self._mirror)
         self._door = Door(
-            settings, credentials, signing.begun(SignedRoles()), self._kv, self._role.commit, self._mirror, self._slots
+            settings,
+            credentials,
+            signing.begun(SignedRoles()),
+            Records(self._kv, self._role.commit, audit.commit, self._mirror),
+            self._mirror,
+            self._slots,
         )
         self._storage = Storage(settings, self._mirror, self._holdings, self._alarms, self._look_for_work, self._retire)
         self._retirement = Retirement(
             self._kv,
-            self._role.commit,
+            audit.commit,
+            audit.own(Action.RETIRE),
             self._mirror,
             self._board_reports,
             self._storage.collector,
@@ -139,7 +149,7 @@ class Server:
             self._mirror, self._board_reports, self._alarms, self._listening_for, lambda: self._standing.is_active
         )
         self._held = HeldVersions(
-            self._kv, self._role.commit, self._mirror, self._board_reports, self._claims.contested
+            self._kv, self._role.commit, audit.commit, self._mirror, self._board_reports, self._claims.contested
         )
         self._executor = Executor(
             kv=self._kv,
@@ -244,7 +254,7 @@ class Server:
         storage = self._storage
         events = PublishEvents(storage.collector.touch, storage.published)
         publishing = Publishing(
-            self._kv, self._role.commit, self._mirror, storage.blobs, storage.pieces, events, self._signing, time.time
+            self._kv, self._audit.commit, self._mirror, storage.blobs, storage.pieces, events, self._signing, time.time
         )
         return ApiParts(
             members=self._members,
@@ -261,7 +271,7 @@ class Server:
             status=self._status,
             peers=Peers(self._mirror, self._status, time.monotonic, self._clocks),
             publishing=publishing,
-            deployments=Deployments(self._kv, self._role.commit, self._mirror, self._signing, time.time),
+            deployments=Deployments(self._kv, self._audit.commit, self._mirror, self._signing, time.time),
             watch=self._watch,
             intake=Intake(storage.blobs, storage.pieces, storage.room, storage.collector, self._uploads),
             held=self._held,
@@ -271,7 +281,7 @@ class Server:
             scrubber=storage.scrubber,
             door=self._door,
             checker=storage.checker,
-            trust_changes=TrustChanges(self._kv, self._role.commit, self._mirror, self._signing),
+            trust_changes=TrustChanges(self._kv, self._audit.commit, self._mirror, self._signing),
         )
 
     def _start_loops(self, facts: ServerFacts, replicator: Replicator) -> None:

@@ -8,10 +8,10 @@ Rules:
   active first.
 """
 
-from collections.abc import Callable
-
 from boardwright.errors import RefusedError, UsageError
 from boardwright.model.api import TrustChange
+from boardwright.model.audit import Act
+from boardwright.server.audit_log import AuditedCommit
 from boardwright.server.facts import read_facts
 from boardwright.server.mirror import Mirror
 from boardwright.server.publishing import SEEN_WITHIN
@@ -21,15 +21,15 @@ from boardwright.trust.online import SignedRoles
 
 
 class TrustChanges:
-    """Commits by `commit`, which is fenced by the lease."""
+    """Commits by `commit` (see ``audit_log``)."""
 
-    def __init__(self, kv: KV, commit: Callable[[Transaction], int], mirror: Mirror, signing: Signing) -> None:
+    def __init__(self, kv: KV, commit: AuditedCommit, mirror: Mirror, signing: Signing) -> None:
         self._kv = kv
         self._commit = commit
         self._mirror = mirror
         self._signing = signing
 
-    def change(self, change: TrustChange) -> SignedRoles:
+    def change(self, change: TrustChange, act: Act) -> SignedRoles:
         """What is signed after the change. UntrustedError, ConflictError (somebody was first), RefusedError."""
         if change.root is None and change.targets is None:
             raise UsageError("nothing is changed", hint="send the next root, the next targets role, or both")
@@ -45,5 +45,7 @@ class TrustChanges:
                 hint="stop that server; another takes over within seconds, then say it again",
             )
         made = self._signing.signed(state, after, Transaction({}, {}), read_facts(self._kv).plan)
-        self._mirror.wait_for(self._commit(made), SEEN_WITHIN)
+        what = [name for name, data in (("root", change.root), ("targets", change.targets)) if data is not None]
+        done = act.on(" and ".join(what), root=len(after.roots), signers=len(after.signing_keys))
+        self._mirror.wait_for(self._commit(made, done), SEEN_WITHIN)
         return read_signed(self._kv).signed

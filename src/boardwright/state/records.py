@@ -26,6 +26,8 @@ TRUST = "trust/"  # everything below is signed metadata
 TRUST_ROOTS = "trust/roots/"  # + version, five digits: signed metadata as it is, not a record
 TRUST_ROLES = "trust/roles/"  # + role: the same of every other role
 TOKENS = "tokens/"  # + digest of a join token's secret: trust.joining.JoinRecord
+AUDIT = "audit/"  # + number, twelve digits: a line of the audit log as it is, see model.audit
+AUDIT_HEAD = "audit/head"  # AuditHead
 JOINS = "joins/"  # + digest of a public key: model.admission.Joiner, who waits for approval or got it
 
 MAX_REASONS = 50  # in a rollout's record; a cluster that fails as a whole fails for the same few reasons
@@ -74,6 +76,7 @@ class RolloutRecord(msgspec.Struct, frozen=True):
 
     `outcome` is how it ended: '' (not yet), "done" or "failed"; `boards`, `confirmed`, `failed` and `reasons` (by
     board, the first ``MAX_REASONS``) are how it stood then, so that it can be told when others have taken its boards.
+    `by` is the id of who deployed; the audit log says more of that.
     """
 
     id: str
@@ -88,6 +91,7 @@ class RolloutRecord(msgspec.Struct, frozen=True):
     confirmed: int = 0
     failed: int = 0
     reasons: dict[str, str] = {}
+    by: str = ""
 
     @property
     def assignment(self) -> Assignment:
@@ -104,6 +108,14 @@ class HeldRecord(msgspec.Struct, frozen=True):
     log: str = ""
 
 
+class AuditHead(msgspec.Struct, frozen=True):
+    """The newest record of the audit log, and the number of the oldest one that the state still has."""
+
+    number: int = 0
+    digest: str = ""
+    oldest: int = 1
+
+
 class RetryRecord(msgspec.Struct, frozen=True):
     """How often the operator let the board try again; what it held before it heard of `count` is over."""
 
@@ -118,6 +130,16 @@ def encode_record(record: msgspec.Struct) -> bytes:
 
 def root_key(version: int) -> str:
     return f"{TRUST_ROOTS}{version:05d}"
+
+
+def audit_key(number: int) -> str:
+    return f"{AUDIT}{number:012d}"
+
+
+def audit_number(key: str) -> int:
+    """The number of the record under this key, 0 for any other key."""
+    digits = key.removeprefix(AUDIT)
+    return int(digits) if key.startswith(AUDIT) and len(digits) == 12 and digits.isascii() and digits.isdigit() else 0
 
 
 def catalog_key(group: str, version: str, variant: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from boardwright.errors import BoardwrightError
+from boardwright.model.audit import Action
 from boardwright.model.plan import Plan
 from boardwright.model.software import digest_of
 from boardwright.server.facts import encoded
@@ -30,6 +31,7 @@ from tests.faults.crash import Crash, Crashes
 from tests.faults.disk import GROWS, Disk
 from tests.faults.versions import Made, version
 from tests.identities import Identities
+from tests.unit.server.builders import act, audited
 
 ONE, TWO = version("1"), version("2")
 IDENTITIES = Identities()
@@ -56,7 +58,7 @@ class Node:
         events = PublishEvents(begun=lambda blobs: None, whole=lambda record: None)
         self.publishing = Publishing(
             kv,
-            self._commit,
+            audited(kv, self._commit),
             self.mirror,
             self.store,
             PieceDigests(self.store),
@@ -70,7 +72,7 @@ class Node:
             if not self.store.has(sha256):
                 self.store.put(sha256, [data])
                 self.stored.append((self._clock(), sha256))
-        self.publishing.publish(IDENTITIES.over(self.kv, made.blobs[made.target.manifest]))
+        self.publishing.publish(IDENTITIES.over(self.kv, made.blobs[made.target.manifest]), act(Action.PUBLISH))
         self.catalogued.append((self._clock(), made))
 
     def plan(self, made: Made) -> None:

@@ -24,6 +24,7 @@ from boardwright.model.admission import (
     TokenList,
     TokenStatus,
 )
+from boardwright.model.audit import Action
 from boardwright.model.inventory import Board
 from boardwright.model.location import Location
 from boardwright.net.api_client import ApiClient
@@ -33,6 +34,7 @@ from boardwright.trust.joining import read_token, secret_digest
 from boardwright.trust.lines import Lines
 from tests.identities import Identities
 from tests.unit.cli.conftest import Outcome
+from tests.unit.server.builders import act
 from tests.unit.server.joiners import CORE, Gate
 
 ROOT, TARGETS = b'{"signed": "the first root"}', b'{"signed": "the first targets"}'
@@ -77,19 +79,19 @@ class Wire:
 
     def approve(self, key: str, certificate: bytes) -> Joiner:
         sent = msgspec.json.decode(msgspec.json.encode(Approval(certificate)), type=Approval)
-        return self.gate.admission.approved(key, sent.certificate)
+        return self.gate.admission.approved(key, sent.certificate, act(Action.APPROVE))
 
     def dismiss(self, key: str) -> Joiner:
-        return self.gate.admission.dismissed(key)
+        return self.gate.admission.dismissed(key, act(Action.DISMISS))
 
     def create_token(self, new: NewToken) -> TokenStatus:
-        return self.gate.tokens.create(new)
+        return self.gate.tokens.create(new, act(Action.TOKEN_CREATE))
 
     def tokens(self) -> TokenList:
         return self.gate.tokens.listing()
 
     def drop_token(self, digest: str) -> TokenStatus:
-        return self.gate.tokens.drop(digest)
+        return self.gate.tokens.drop(digest, act(Action.TOKEN_DROP))
 
 
 class Desk:
@@ -370,7 +372,7 @@ def test_an_address_that_is_none_is_wrong_usage_before_a_key_is_made(desk: Desk,
 
 def test_errors_of_the_cluster_end_it_with_their_own_code(desk: Desk) -> None:
     word = desk.word()
-    desk.gate.tokens.drop(secret_digest(read_token(word).secret))
+    desk.gate.tokens.drop(secret_digest(read_token(word).secret), act(Action.TOKEN_DROP))
     ended = desk.runs("join", "10.0.1.1", "--token", word, "--config", str(desk.board()))
     assert ended.code == 3
     assert "not known here" in ended.err

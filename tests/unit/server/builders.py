@@ -1,13 +1,17 @@
 """Boards, versions and states for the tests of the server."""
 
+from collections.abc import Callable
+
+from boardwright.model.audit import Act, Action, Actor, AuditRecord, followed
 from boardwright.model.inventory import Board
 from boardwright.model.location import Location
 from boardwright.model.report import BoardReport, DeploymentState, GroupReport
 from boardwright.model.software import BlobRef, FileEntry, Manifest, digest_of, encode_manifest
 from boardwright.protocol.messages import GroupQuery, Request
+from boardwright.server.audit_log import AuditedCommit, AuditLog
 from boardwright.server.facts import encoded
 from boardwright.state.kv import KV, Transaction
-from boardwright.state.records import BOARDS, CATALOG, CatalogRecord
+from boardwright.state.records import AUDIT, AUDIT_HEAD, BOARDS, CATALOG, CatalogRecord
 
 
 def board(name: str = "c1s3", *, groups: tuple[str, ...] = ("platform",), type: str = "lc") -> Board:
@@ -82,3 +86,22 @@ def fill(kv: KV, *versions: Version, boards: tuple[Board, ...] = ()) -> None:
     puts: dict[str, bytes | None] = {version.key: encoded(version.record) for version in versions}
     puts |= {f"{BOARDS}{one.id}": encoded(one) for one in boards}
     kv.commit(Transaction(dict.fromkeys(puts, 0), puts))
+
+
+ACTOR = Actor("ana", "admin", "a" * 64, "10.0.0.7")
+
+
+def act(action: Action = Action.DEPLOY) -> Act:
+    """What somebody does, as the API hands it on."""
+    return Act(ACTOR, action)
+
+
+def audited(kv: KV, commit: Callable[[Transaction], int] | None = None) -> AuditedCommit:
+    """The commit that records who did it, over `kv`."""
+    return AuditLog(kv, commit or kv.commit, "c1s1", lambda: 1000.0).commit
+
+
+def audit_records(kv: KV) -> list[AuditRecord]:
+    """What the audit log of this state says, its chain checked."""
+    lines = [entry.value for entry in kv.range(AUDIT).entries if entry.key != AUDIT_HEAD]
+    return [record for _, record in followed(lines)]

@@ -6,6 +6,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from boardwright.model.admission import JoinAnswer, Joiner, Joining, NewToken
+from boardwright.model.audit import Action
 from boardwright.model.inventory import Board
 from boardwright.model.location import Location
 from boardwright.server.admission import Admission, Gatekeeper
@@ -23,6 +24,7 @@ from boardwright.trust.identity import Identity, Role, key_digest
 from boardwright.trust.issuing import Issuer, new_key
 from boardwright.trust.joining import proved, secret_digest
 from tests.identities import Identities
+from tests.unit.server.builders import act, audited
 
 SECRET = b"s" * 32
 CORE = Identities("core1")
@@ -54,7 +56,7 @@ class Gate:
         self.revoked: frozenset[str] = frozenset()
         online = new_key()
         leave = CORE.issuer.issue("c1s1", Role.ENROLLER, Location("1", "1"), online.public_key())
-        records = Records(self.kv, self.commit, self.mirror)
+        records = Records(self.kv, self.commit, audited(self.kv, self.commit), self.mirror)
         self.slots = Slots(self.mirror, lambda: self.revoked)
         gatekeeper = Gatekeeper(
             "core1", CORE.authority, Issuer("core1", "c1s1", online, leave) if enroller else None, lambda: self.revoked
@@ -69,7 +71,7 @@ class Gate:
         return self.kv.commit(transaction)
 
     def token(self, role: str = "board", *, uses: int = 1, seconds: float = 3600.0, secret: bytes = SECRET) -> bytes:
-        self.tokens.create(NewToken(secret_digest(secret), role, seconds, uses))
+        self.tokens.create(NewToken(secret_digest(secret), role, seconds, uses), act(Action.TOKEN_CREATE))
         return secret
 
     def uses(self) -> int:
@@ -88,7 +90,9 @@ class Gate:
         said = msgspec.structs.replace(joiner, **claims)
         key = next(one.key for one in JOINERS if digest(one.key) == joiner.key)
         place = Location(said.chassis, said.slot)
-        return self.admission.approved(joiner.key, issuer.issue(said.id, Role(said.role), place, key.public_key()))
+        return self.admission.approved(
+            joiner.key, issuer.issue(said.id, Role(said.role), place, key.public_key()), act(Action.APPROVE)
+        )
 
 
 class Someone:

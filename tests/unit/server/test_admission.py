@@ -7,6 +7,7 @@ import pytest
 
 from boardwright.errors import BoardwrightError, FailedError, RefusedError, UnreachableError, UsageError
 from boardwright.model.admission import JoinAnswer, NewToken
+from boardwright.model.audit import Action
 from boardwright.model.inventory import Board
 from boardwright.model.location import Location
 from boardwright.server.admission import BURST, KEEP, MAX_WITHOUT_TOKEN
@@ -17,6 +18,7 @@ from boardwright.trust.errors import UntrustedError
 from boardwright.trust.identity import Role
 from boardwright.trust.joining import proved, secret_digest
 from tests.identities import Identities
+from tests.unit.server.builders import act
 from tests.unit.server.joiners import Gate, Someone, person, whom
 
 
@@ -63,7 +65,7 @@ class TestALineBoardWithAToken:
 
     def test_is_refused_when_the_token_was_dropped(self, gate: Gate) -> None:
         secret = gate.token()
-        gate.tokens.drop(secret_digest(secret))
+        gate.tokens.drop(secret_digest(secret), act(Action.TOKEN_DROP))
         with pytest.raises(RefusedError, match="not known here"):
             Someone().join(gate, secret)
 
@@ -177,10 +179,10 @@ class TestWaiting:
     def test_is_over_when_the_operator_dismisses_it(self, gate: Gate) -> None:
         ana = person()
         ana.join(gate, gate.token("viewer"))
-        assert gate.admission.dismissed(ana.digest).id == "ana"
+        assert gate.admission.dismissed(ana.digest, act(Action.DISMISS)).id == "ana"
         assert gate.admission.waiting().joiners == ()
         with pytest.raises(FailedError, match="nobody waits"):
-            gate.admission.dismissed(ana.digest)
+            gate.admission.dismissed(ana.digest, act(Action.DISMISS))
 
     def test_calls_beyond_a_rate_are_put_off(self, gate: Gate) -> None:
         ana, secret = person(), gate.token("viewer")
@@ -232,7 +234,7 @@ class TestApproval:
         ana = person()
         ana.join(gate, gate.token("viewer"))
         (waiting,) = gate.admission.waiting().joiners
-        gate.admission.dismissed(waiting.key)
+        gate.admission.dismissed(waiting.key, act(Action.DISMISS))
         with pytest.raises(FailedError, match="nobody waits"):
             gate.approve(waiting)
 
@@ -317,7 +319,7 @@ class TestTokens:
 
     def test_are_bounded_and_those_that_are_over_make_room(self, gate: Gate) -> None:
         for number in range(MAX_TOKENS):
-            gate.tokens.create(NewToken(f"{number:064x}", "board", 60.0, 1))
+            gate.tokens.create(NewToken(f"{number:064x}", "board", 60.0, 1), act(Action.TOKEN_CREATE))
         with pytest.raises(RefusedError, match="1000 join tokens"):
             gate.token()
         gate.now += 61.0
@@ -338,12 +340,12 @@ class TestTokens:
     )
     def test_that_cannot_be_are_refused(self, gate: Gate, new: NewToken) -> None:
         with pytest.raises(UsageError):
-            gate.tokens.create(new)
+            gate.tokens.create(new, act(Action.TOKEN_CREATE))
 
     @pytest.mark.parametrize("digest", ["", "0" * 64, "../x", "\n"])
     def test_that_are_not_there_cannot_be_dropped(self, gate: Gate, digest: str) -> None:
         with pytest.raises(FailedError, match="no join token"):
-            gate.tokens.drop(digest)
+            gate.tokens.drop(digest, act(Action.TOKEN_DROP))
 
 
 def test_two_that_want_the_same_slot_at_the_same_moment_do_not_both_get_it(gate: Gate) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from boardwright.errors import ConflictError
 from boardwright.model.api import DeploymentRequest
+from boardwright.model.audit import Action
 from boardwright.model.inventory import Board
 from boardwright.model.location import Location
 from boardwright.server.board_reports import CHANGE_EVERY, BoardReports
@@ -25,7 +26,7 @@ from boardwright.state.lease import DeposedError
 from boardwright.state.memory_kv import MemoryKV
 from boardwright.state.records import BOARDS
 from tests.identities import Identities
-from tests.unit.server.builders import Version, board, confirmed, failed, fill, report
+from tests.unit.server.builders import Version, act, audited, board, confirmed, failed, fill, report
 
 IDENTITIES = Identities()
 
@@ -49,7 +50,14 @@ class Bench:
             mirror=self.mirror,
             board_reports=self.board_reports,
             watch=RolloutWatch(self.mirror, self.board_reports, lambda: self.active_since, lambda: self.now),
-            held=HeldVersions(self.kv, self.commit, self.mirror, self.board_reports, lambda _board: self.contested),
+            held=HeldVersions(
+                self.kv,
+                self.commit,
+                audited(self.kv, self.commit),
+                self.mirror,
+                self.board_reports,
+                lambda _board: self.contested,
+            ),
             listed=Listed(inventory),
             signing=IDENTITIES.signing(),
         )
@@ -80,7 +88,9 @@ class Bench:
                 return True
 
         request = DeploymentRequest("platform", version, selectors)
-        Deployments(self.kv, self.commit, Behind(), IDENTITIES.signing(), time.time).deploy(request)
+        Deployments(self.kv, audited(self.kv, self.commit), Behind(), IDENTITIES.signing(), time.time).deploy(
+            request, act(Action.DEPLOY)
+        )
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 
 from boardwright.errors import ConflictError, FailedError
 from boardwright.model.api import DeploymentRequest, RolloutStatus
+from boardwright.model.audit import Action
 from boardwright.model.report import BoardReport, GroupReport
 from boardwright.server import held as held_versions
 from boardwright.server.board_reports import LATE_WINDOW
@@ -17,7 +18,7 @@ from boardwright.server.held import LOGS_KEPT, PER_ROUND, HeldVersions
 from boardwright.server.rollout_watch import RolloutWatch
 from boardwright.state.kv import Transaction
 from boardwright.state.records import HELD, MAX_HELD_LOG, HeldRecord, RetryRecord
-from tests.unit.server.builders import Version, board, confirmed, failed, fill
+from tests.unit.server.builders import Version, act, audited, board, confirmed, failed, fill
 from tests.unit.server.test_executor import IDENTITIES, Bench
 
 ONE, TWO = Version(), Version(version="2")
@@ -29,7 +30,9 @@ class Held(Bench):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.sequence = 0
-        self.versions = HeldVersions(self.kv, self.commit, self.mirror, self.board_reports)
+        self.versions = HeldVersions(
+            self.kv, self.commit, audited(self.kv, self.commit), self.mirror, self.board_reports
+        )
         self.mirror.wait_for = lambda revision, timeout: True  # type: ignore[method-assign]
         both = ("platform", "routing")
         fill(self.kv, ONE, TWO, Version("routing", "8"), boards=(board(groups=both), board("c1s4", groups=both)))
@@ -46,7 +49,7 @@ class Held(Bench):
         return self.round().held
 
     def retry(self, group: str | None = None) -> int:
-        count = self.versions.retry("c1s3", group).retry
+        count = self.versions.retry("c1s3", act(Action.RETRY), group).retry
         self.round()
         return count
 
@@ -130,8 +133,10 @@ class TestABoardThatRolledBack:
         bench.says(bad())
         bench.round()
         dry = DeploymentRequest("platform", "2", dry_run=True)
-        deployments = Deployments(bench.kv, bench.commit, bench.mirror, IDENTITIES.signing(), time.time)
-        (change,) = deployments.deploy(dry).changes
+        deployments = Deployments(
+            bench.kv, audited(bench.kv, bench.commit), bench.mirror, IDENTITIES.signing(), time.time
+        )
+        (change,) = deployments.deploy(dry, act(Action.DEPLOY)).changes
         assert (change.board, change.before, change.after) == ("c1s3", "2", "2")
         assert change.reason == "held: it rolled back from this version; `boardwright retry c1s3` lets it try again"
 
@@ -183,7 +188,7 @@ class TestRetry:
 
     def test_a_word_that_a_retry_overtook_while_the_copy_lagged_is_not_written(self, bench: Held) -> None:
         bench.says(bad())
-        bench.versions.retry("c1s3")  # the local copy does not know of it yet
+        bench.versions.retry("c1s3", act(Action.RETRY))  # the local copy does not know of it yet
         bench.versions.write()
         assert read_facts(bench.kv).held == {}
 
@@ -194,7 +199,7 @@ class TestRetry:
 
     def test_of_a_board_that_failed_and_holds_nothing_makes_it_try_at_once(self, bench: Held) -> None:
         bench.says(failed("2"))
-        assert bench.versions.retry("c1s3").versions == {"platform": "2"}
+        assert bench.versions.retry("c1s3", act(Action.RETRY)).versions == {"platform": "2"}
 
     def test_of_one_group_leaves_the_others(self, bench: Held) -> None:
         bench.says(bad())
@@ -208,17 +213,17 @@ class TestRetry:
         with pytest.raises(FailedError, match="nothing to try again on c1s3: no version is held"):
             bench.retry()
         with pytest.raises(FailedError, match="no board 'c1s33' is known") as unknown:
-            bench.versions.retry("c1s33")
+            bench.versions.retry("c1s33", act(Action.RETRY))
         assert "c1s3" in (unknown.value.hint or "")
         with pytest.raises(FailedError, match="does not run the group 'fpga'"):
-            bench.versions.retry("c1s3", "fpga")
+            bench.versions.retry("c1s3", act(Action.RETRY), "fpga")
 
     def test_that_lost_against_another_change_is_decided_anew(self, bench: Held) -> None:
         bench.says(bad())
         bench.round()
         bench.fault = ConflictError("lost")
         with pytest.raises(ConflictError):
-            bench.versions.retry("c1s3")
+            bench.versions.retry("c1s3", act(Action.RETRY))
         bench.fault = None
         assert bench.retry() == 1
 

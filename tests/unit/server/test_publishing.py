@@ -7,6 +7,7 @@ import pytest
 
 from boardwright.errors import ConflictError, FailedError, MalformedError, RefusedError
 from boardwright.model.api import Publication
+from boardwright.model.audit import Action
 from boardwright.model.software import PIECE_SIZE, digest_of, encode_manifest
 from boardwright.server.facts import encoded, read_facts
 from boardwright.server.piece_digests import PieceDigests
@@ -17,7 +18,7 @@ from boardwright.state.memory_kv import MemoryKV
 from boardwright.state.records import CatalogRecord
 from boardwright.transfer.store import BlobStore
 from tests.identities import Identities
-from tests.unit.server.builders import Version
+from tests.unit.server.builders import Version, act, audited
 from tests.unit.server.test_deployments import NoWait
 from tests.unit.transfer.blobs import blob_of, some_bytes
 
@@ -33,7 +34,7 @@ class Bench:
         self.touched: list[str] = []
         self.publishing = Publishing(
             self.kv,
-            self._commit,
+            audited(self.kv, self._commit),
             NoWait(),
             self.store,
             PieceDigests(self.store),
@@ -45,7 +46,7 @@ class Bench:
     def publish(self, data: bytes, publication: Publication | None = None) -> tuple[CatalogRecord, bool]:
         """Upload the manifest and publish it, signed by the operator."""
         self.store.put(digest_of(data), [data])
-        return self.publishing.publish(publication or IDENTITIES.over(self.kv, data))
+        return self.publishing.publish(publication or IDENTITIES.over(self.kv, data), act(Action.PUBLISH))
 
     def _commit(self, transaction: Transaction) -> int:
         while self.before_commit:

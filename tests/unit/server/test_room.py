@@ -8,6 +8,7 @@ import pytest
 
 from boardwright.errors import ConflictError, FailedError, RefusedError
 from boardwright.model.api import DeploymentRequest
+from boardwright.model.audit import Action
 from boardwright.model.policy import Assignment
 from boardwright.model.software import BlobRef, FileEntry, Manifest, digest_of, encode_manifest
 from boardwright.server.alarms import AlarmKind, Alarms
@@ -31,7 +32,7 @@ from boardwright.state.records import BOARDS, CatalogRecord, RolloutRecord
 from boardwright.transfer.space import NoSpaceError, Space
 from boardwright.transfer.store import BlobStore
 from tests.identities import Identities
-from tests.unit.server.builders import Version, board, confirmed, report
+from tests.unit.server.builders import Version, act, audited, board, confirmed, report
 
 IDENTITIES = Identities()
 
@@ -59,12 +60,19 @@ class Bench:
         self.collector = Collector(self.store, self.mirror, self.versions, self.damage, lambda: self.now)
         self.before_commit: list[Transaction] = []
         self.retirement = Retirement(
-            self.kv, self.commit, self.mirror, self.reports, self.collector, self.versions, lambda: -1e12
+            self.kv,
+            audited(self.kv, self.commit),
+            act(Action.RETIRE),
+            self.mirror,
+            self.reports,
+            self.collector,
+            self.versions,
+            lambda: -1e12,
         )
         self.room = Room(self.store, quota, self.collector, self.alarms, self.retirement.retire)
         self.publishing = Publishing(
             self.kv,
-            self.commit,
+            audited(self.kv, self.commit),
             self.mirror,
             self.store,
             PieceDigests(self.store),
@@ -72,7 +80,9 @@ class Bench:
             IDENTITIES.signing(),
             lambda: self.now,
         )
-        self.deployments = Deployments(self.kv, self.commit, self.mirror, IDENTITIES.signing(), lambda: self.now)
+        self.deployments = Deployments(
+            self.kv, audited(self.kv, self.commit), self.mirror, IDENTITIES.signing(), lambda: self.now
+        )
         self.introduce("c1s3")
 
     def bring(self, encoded: bytes) -> tuple[CatalogRecord, bool]:
@@ -80,7 +90,7 @@ class Bench:
         digest = digest_of(encoded)
         self.collector.touch([digest], upload=True)
         self.store.put(digest, [encoded])
-        return self.publishing.publish(IDENTITIES.over(self.kv, encoded))
+        return self.publishing.publish(IDENTITIES.over(self.kv, encoded), act(Action.PUBLISH))
 
     def commit(self, change: Transaction) -> int:
         while self.before_commit:
@@ -119,7 +129,7 @@ class Bench:
 
     def deploy(self, version: str) -> None:
         self.now += 1
-        self.deployments.deploy(DeploymentRequest("platform", version))
+        self.deployments.deploy(DeploymentRequest("platform", version), act(Action.DEPLOY))
         self.runs(version)
 
     def runs(self, version: str, name: str = "c1s3") -> None:

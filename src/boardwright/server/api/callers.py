@@ -96,7 +96,7 @@ def members_only(callers: Callers) -> Gate:
     return gate
 
 
-def template_of(request: AnyRequest) -> str:
+def template_of(request: ASGIConnection[Any, Any, Any, Any]) -> str:
     """The path of the route, its parameters without their types."""
     template = str(request.scope.get("path_template", ""))
     return template.replace(":str", "")

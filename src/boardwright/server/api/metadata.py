@@ -7,6 +7,8 @@ from litestar.params import FromPath, JSONBody
 
 from boardwright.errors import UnreachableError
 from boardwright.model.api import SignedMetadata, TrustChange
+from boardwright.server.api.acts import act_of
+from boardwright.server.api.problems import AnyRequest
 from boardwright.server.metadata import MetadataFiles
 from boardwright.server.mirror import Mirror
 from boardwright.server.signing import signed_of
@@ -40,8 +42,8 @@ def routes(mirror: Mirror, changes: TrustChanges) -> list[HTTPRouteHandler]:
         return SignedMetadata(signed.roots, signed.roles)
 
     @post("/v1/trust", status_code=200, request_max_body_size=MAX_CHANGE, sync_to_thread=True)
-    def change(data: JSONBody[TrustChange]) -> SignedMetadata:
-        signed = changes.change(data)
+    def change(request: AnyRequest, data: JSONBody[TrustChange]) -> SignedMetadata:
+        signed = changes.change(data, act_of(request))
         return SignedMetadata(signed.roots, signed.roles)
 
     return [trust, change]

@@ -17,6 +17,7 @@ from litestar.params import FromPath, JSONBody
 from boardwright.errors import FailedError, UsageError
 from boardwright.model.api import Problem, Publication, RoomRequest, VersionSummary
 from boardwright.model.software import is_digest
+from boardwright.server.api.acts import act_of
 from boardwright.server.api.problems import AnyRequest, problem
 from boardwright.server.api.software import summary
 from boardwright.server.collector import Collector
@@ -85,8 +86,8 @@ def routes(intake: Intake, publishing: Publishing) -> list[HTTPRouteHandler]:
         request_max_body_size=MAX_PUBLICATION,
         sync_to_thread=True,
     )
-    def publish(data: JSONBody[Publication]) -> Response[VersionSummary]:
-        record, new = publishing.publish(data)
+    def publish(request: AnyRequest, data: JSONBody[Publication]) -> Response[VersionSummary]:
+        record, new = publishing.publish(data, act_of(request))
         return Response(summary(record), status_code=201 if new else 200)
 
     return [room, missing, put_blob, publish]
