@@ -15,6 +15,7 @@ except ImportError:
 
 with atheris.instrument_imports(include=["boardwright", "tarfile"]):
     from tests.fuzz.makers import good_certificate, good_datagram, good_manifest, good_tar
+    from tests.fuzz.signed import SEEDS, SIGNED
     from tests.fuzz.targets import TARGETS
 
 MEMORY_MIB = 512  # of the whole process with atheris' own tables; more means that an input was believed
@@ -22,12 +23,13 @@ MEMORY_MIB = 512  # of the whole process with atheris' own tables; more means th
 
 def main() -> None:
     name, seconds = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 60
-    target = TARGETS[name]
+    target = {**TARGETS, **SIGNED}[name]
     seeds = {
         "manifest": good_manifest,
         "archive": good_tar,
         "codec": good_datagram,
         "credentials": good_certificate,
+        **SEEDS,
     }
     seed = seeds[name]() if name in seeds else b""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fuzz.signed import SIGNED
 from tests.fuzz.targets import TARGETS
 
 SECONDS = 30
@@ -15,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", [*TARGETS, *SIGNED])
 def test_a_target_survives_guided_fuzzing(tmp_path: Path, target: str) -> None:
     if importlib.util.find_spec("atheris") is None:
         warnings.warn("NOT FUZZED: atheris is not installed (pip install 'boardwright[fuzz]')", stacklevel=1)

@@ -4,15 +4,18 @@ Rules:
 
 * No redirect is followed: what a board says of itself goes to the server it chose and to nobody else.
 * The whole answer has a deadline, not only the pause between bytes: a server that sends one byte a second must not hold
-  a board for ever (TUF specification section 1.5.1, slow retrieval). The length is bounded by python-tuf.
+  a board for ever (TUF specification section 1.5.1, slow retrieval). The length is bounded by python-tuf, what it may
+  hold by ``density``.
 """
 
 import time
 from collections.abc import Callable, Iterator
 
 import urllib3
-from tuf.api.exceptions import DownloadError, DownloadHTTPError, SlowRetrievalError
+from tuf.api.exceptions import DownloadError, DownloadHTTPError, DownloadLengthMismatchError, SlowRetrievalError
 from tuf.ngclient import FetcherInterface
+
+from boardwright.trust.density import MAX_VALUES, values_of
 
 CONNECT_TIMEOUT = 2.0  # seconds; a live server of the control network accepts in milliseconds
 READ_TIMEOUT = 5.0  # seconds without a byte
@@ -43,11 +46,14 @@ class MetadataFetcher(FetcherInterface):
         return self._chunks(url, answer)
 
     def _chunks(self, url: str, answer: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
-        until = self._clock() + DEADLINE
+        until, values = self._clock() + DEADLINE, 0
         try:
             while part := answer.read1(_CHUNK):
                 if self._clock() > until:
                     raise SlowRetrievalError(f"{url} took longer than {DEADLINE:g} s")
+                values += values_of(part)
+                if values > MAX_VALUES:
+                    raise DownloadLengthMismatchError(f"{url} answers more than {MAX_VALUES} values")
                 yield part
         except urllib3.exceptions.HTTPError as error:
             raise DownloadError(f"{url} broke off its answer") from error

@@ -29,11 +29,12 @@ from tuf.api.metadata import (
     Targets,
     Timestamp,
 )
-from tuf.api.serialization import DeserializationError
+from tuf.api.serialization import DeserializationError, SerializationError
 from tuf.api.serialization.json import JSONSerializer
 
-from boardwright.errors import RefusedError, UsageError
+from boardwright.errors import BoardwrightError, RefusedError, UsageError
 from boardwright.model.software import Target
+from boardwright.trust.density import MAX_VALUES, values_of
 from boardwright.trust.errors import UntrustedError
 from boardwright.trust.names import (
     PLAN_PATHS,
@@ -51,6 +52,7 @@ from boardwright.trust.names import (
 LIFE = 10 * 365 * 86_400.0  # seconds; the operator's keys are used by hand, and boards lie on shelves for years
 MAX_METADATA = 5_000_000  # bytes of one role, what python-tuf takes of targets; 15,000 versions of a group
 SigningKey = Signer  # what signs, wherever its private half is; for rooms that know no securesystemslib
+_NO_FORM = "signed metadata holds what no signature can be over"  # fractions, halves of characters
 _compact = JSONSerializer(compact=True)
 _S = TypeVar("_S", Root, Timestamp, Snapshot, Targets)
 
@@ -120,7 +122,7 @@ def next_root(current: bytes, keys: RootKeys, signers: Sequence[Signer], now: fl
     made = read_role(data, Root)
     try:
         for judge in (read_role(current, Root), made):
-            judge.signed.verify_delegate(ROOT, made.signed_bytes, made.signatures)
+            judge.signed.verify_delegate(ROOT, signed_bytes(made), made.signatures)
     except exceptions.UnsignedMetadataError as error:
         raise RefusedError(
             "the new root is not signed by the keys of the old and of the new one", hint="bring the keys of both"
@@ -190,7 +192,7 @@ def signed_by(data: bytes, key: Key) -> bool:
     signature = role.signatures.get(key.keyid)
     try:
         if signature is not None:
-            key.verify_signature(signature, role.signed_bytes)
+            key.verify_signature(signature, signed_bytes(role))
     except SignerError:
         return False
     return signature is not None
@@ -227,6 +229,8 @@ def read_role(data: bytes, kind: type[_S]) -> Metadata[_S]:
     """Signed metadata of this kind, whoever signed it; raises UntrustedError."""
     if len(data) > MAX_METADATA:
         raise UntrustedError(f"signed metadata has {len(data)} bytes, at most {MAX_METADATA} are read")
+    if values_of(data) > MAX_VALUES:
+        raise UntrustedError(f"signed metadata has more than {MAX_VALUES} values")
     try:
         metadata: Metadata[_S] = Metadata.from_bytes(data)
     except (DeserializationError, RecursionError) as error:
@@ -268,8 +272,26 @@ def _sign(signed: _S, signers: Iterable[Signer], now: float) -> bytes:
     signed.expires = dt.datetime.fromtimestamp(now + LIFE, dt.UTC).replace(microsecond=0)
     metadata: Metadata[_S] = Metadata(signed)
     for signer in signers:
-        metadata.sign(signer, append=True)
+        put_signature(metadata, signer)
     return to_bytes(metadata)
+
+
+def put_signature(metadata: Metadata[_S], signer: Signer) -> None:
+    """Add a signature; raises what the signer raises of ours, UntrustedError for what no signature can be over."""
+    try:
+        metadata.sign(signer, append=True)
+    except (exceptions.UnsignedMetadataError, SerializationError) as error:
+        if isinstance(error.__cause__, BoardwrightError):
+            raise error.__cause__ from error.__cause__.__cause__
+        raise UntrustedError(_NO_FORM) from error
+
+
+def signed_bytes(metadata: Metadata[_S]) -> bytes:
+    """What signatures are over; raises UntrustedError."""
+    try:
+        return metadata.signed_bytes
+    except SerializationError as error:
+        raise UntrustedError(_NO_FORM) from error
 
 
 def to_bytes(metadata: Metadata[_S]) -> bytes:

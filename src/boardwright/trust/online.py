@@ -27,7 +27,7 @@ from boardwright.model.software import Target, digest_of
 from boardwright.trust.errors import UntrustedError
 from boardwright.trust.floor import FIELD, LATEST, signed_time
 from boardwright.trust.names import PLANS, ROOT, SNAPSHOT, SOFTWARE, TARGETS, TIMESTAMP, group_role, version_path
-from boardwright.trust.offline import read_role, to_bytes
+from boardwright.trust.offline import put_signature, read_role, signed_bytes, to_bytes
 from boardwright.trust.shards import COUNT, shard_path
 
 LIFE = 90 * 86_400.0  # seconds; a cluster whose control boards are off for a summer still boots
@@ -214,14 +214,14 @@ def _read(name: str, data: bytes) -> Metadata[Any]:
 
 def _check(judge: Metadata[Any], role: str, made: Metadata[Any]) -> None:
     try:
-        judge.signed.verify_delegate(role, made.signed_bytes, made.signatures)
+        judge.signed.verify_delegate(role, signed_bytes(made), made.signatures)
     except (exceptions.UnsignedMetadataError, ValueError) as error:
         raise UntrustedError(f"the role {role} is not signed by whom this cluster lets sign it") from error
 
 
 def _sign(signed: _S, signer: Signer) -> bytes:
     metadata: Metadata[_S] = Metadata(signed)
-    metadata.sign(signer)
+    put_signature(metadata, signer)
     return to_bytes(metadata)
 
 

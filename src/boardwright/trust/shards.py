@@ -15,6 +15,7 @@ import msgspec
 
 from boardwright.model.plan import Plan
 from boardwright.protocol.codec import MAX_NUMBER
+from boardwright.trust.density import MAX_VALUES, values_of
 from boardwright.trust.errors import UntrustedError
 
 BOARDS_PER_SHARD = 256  # some 50 kB of JSON; 100,000 boards are 512 shards, 80 kB of metadata
@@ -38,6 +39,8 @@ def read_shard(data: bytes) -> Plan:
     """The plan in a shard; raises UntrustedError."""
     if len(data) > MAX_SHARD_BYTES:
         raise UntrustedError(f"a part of the plan has {len(data)} bytes, at most {MAX_SHARD_BYTES} are read")
+    if values_of(data) > MAX_VALUES:
+        raise UntrustedError(f"a part of the plan has more than {MAX_VALUES} values")
     try:
         plan = _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

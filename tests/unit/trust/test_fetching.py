@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import urllib3
-from tuf.api.exceptions import DownloadError, DownloadHTTPError, SlowRetrievalError
+from tuf.api.exceptions import DownloadError, DownloadHTTPError, DownloadLengthMismatchError, SlowRetrievalError
 
 from boardwright.trust.fetching import DEADLINE, MetadataFetcher
 
@@ -58,6 +58,14 @@ def test_a_server_that_sends_a_byte_now_and_then_is_left_after_a_bounded_time() 
     with pytest.raises(SlowRetrievalError):
         fetched(line)()
     assert line.now <= DEADLINE + 1.0
+    assert line.closed
+
+
+def test_an_answer_of_more_values_than_a_board_has_memory_for_is_left_before_it_is_parsed() -> None:
+    """Endless data (TUF specification 1.5.2) that is short: a value of two bytes takes a hundred in memory."""
+    line = Line(iter([b"[]," * 20_000] * 10))
+    with pytest.raises(DownloadLengthMismatchError):
+        fetched(line)()
     assert line.closed
 
 

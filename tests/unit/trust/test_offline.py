@@ -2,14 +2,16 @@
 
 import datetime as dt
 
+import msgspec
 import pytest
-from securesystemslib.signer import CryptoSigner
+from securesystemslib.signer import CryptoSigner, Signature
 from tuf.api import exceptions
 from tuf.api.metadata import Root, Targets
 
-from boardwright.errors import RefusedError
+from boardwright.errors import FailedError, RefusedError
 from boardwright.model.software import Target
 from boardwright.trust.errors import UntrustedError
+from boardwright.trust.issuing import new_key
 from boardwright.trust.names import PLANS, ROOT, SNAPSHOT, TARGETS, TIMESTAMP, version_path
 from boardwright.trust.offline import (
     LIFE,
@@ -22,6 +24,7 @@ from boardwright.trust.offline import (
     new_targets,
     next_root,
     read_role,
+    signed_by,
 )
 
 NOW = dt.datetime(2026, 11, 23, tzinfo=dt.UTC).timestamp()
@@ -171,3 +174,25 @@ def test_one_role_is_not_another(desk: Desk) -> None:
 def test_signed_metadata_is_bounded_before_it_is_read() -> None:
     with pytest.raises(UntrustedError, match="at most 5000000 are read"):
         read_role(bytes(5_000_001), Root)
+
+
+class Broken(CryptoSigner):
+    """A key in a device that is not there."""
+
+    def sign(self, payload: bytes) -> Signature:
+        raise FailedError("the key hsm:2 did not sign")
+
+
+def test_a_device_that_does_not_sign_says_so_itself() -> None:
+    with pytest.raises(FailedError, match="the key hsm:2 did not sign"):
+        add_version(None, ROUTING, 1, Broken(new_key()), NOW)
+
+
+@pytest.mark.parametrize("odd", [b"1.5", b'"\\ud800"'])
+def test_what_no_signature_can_be_over_is_not_trusted_and_not_signed(desk: Desk, odd: bytes) -> None:
+    """Fractions and halves of characters: JSON has them, what signatures are over has not."""
+    made = add_version(None, ROUTING, 1, desk.targets_key, NOW).replace(b'"targets":{', b'"x":' + odd + b',"targets":{')
+    with pytest.raises(UntrustedError, match="what no signature can be over"):
+        signed_by(made, desk.targets_key.public_key)
+    with pytest.raises(UntrustedError, match="what no signature can be over"):
+        add_version(made, msgspec.structs.replace(ROUTING, version="9"), 1, desk.targets_key, NOW)
