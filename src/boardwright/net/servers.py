@@ -6,8 +6,9 @@ Rules:
   attempt of at most ``CONNECT_TIMEOUT`` once: it goes to the end.
 * A standby answers 307 to the active; the call goes there again as it is (RFC 9110 section 15.4.8), and the
   active is remembered.
-* 503, or a redirect to a server that is dead, means that an active is being found: the call is repeated for
-  ``PATIENCE`` seconds. Every call may be repeated: a deployment that is asked for twice wants the same policy.
+* 503, or a redirect to a server that is dead, means that an active is being found, 429 that a server is asked too often
+    from here: the call is repeated for ``PATIENCE`` seconds. Every call may be repeated: a deployment that is asked for
+  twice wants the same policy.
 * Every call names the operator's cluster, so that a server of another one refuses it.
 * Every answer says the number of that server's list of revoked keys. A newer one is fetched from it and kept
   (``heed``), before anything else is asked.
@@ -38,7 +39,7 @@ MAX_ANSWER = 256 * 1024 * 1024  # bytes; a manifest of a million files is the la
 MAX_REVOCATIONS = 2 * 1024 * 1024  # bytes of a list of revoked keys; whoever takes it has a bound of its own
 BLOCK = 1024 * 1024  # bytes per read of an upload; the default of 16 KiB is slow
 
-BUSY = 503
+BUSY = (429, 503)
 REDIRECT = 307
 UNPROVEN = 401
 NO_ANSWER = (UnreachableError, MalformedError)  # dead, or none of this cluster's: the next server is asked
@@ -82,7 +83,7 @@ class Revoked(Protocol):
 
 
 class _Waiting(msgspec.Struct, frozen=True):
-    """Somebody answered, but no active takes the call yet; `answer` is the last 503, if one was heard."""
+    """Somebody answered, but nobody takes the call yet; `answer` is the last 429 or 503, if one was heard."""
 
     reasons: tuple[Exception, ...]
     answer: Answer | None
@@ -221,7 +222,7 @@ class Servers:
                 except BoardwrightError as error:
                     reasons.append(error)
                     continue
-            if answer.status == BUSY:
+            if answer.status in BUSY:
                 waiting, busy = True, answer
                 continue
             self._first(answer.base)

@@ -13,6 +13,8 @@ Rules:
 
 from collections import OrderedDict
 
+import msgspec
+
 # A host may stand for many boards (a lab, a proxy for small cards): 1,000 of them power on at one moment, ask twice,
 # and do so again while somebody works on them. After that, 500 a second are a hundredth of a core.
 RATE, BURST = 500.0, 10_000.0
@@ -24,6 +26,20 @@ STRANGERS_RATE, STRANGERS_BURST = 10_000.0, 10_000.0
 KNOWN_AFTER = 1.0  # seconds from a source's first word; an invented address is seldom used again
 MAX_KNOWN = 16_384  # addresses; more than the boards that a cluster is designed for
 MAX_STRANGERS = 16_384  # one and a half seconds of a flood that uses the whole strangers' bucket
+
+
+class Rates(msgspec.Struct, frozen=True):
+    """What is answered: tokens a second and how many at once, `own` and `modest` for each source; places in tables."""
+
+    own: tuple[float, float] = (RATE, BURST)
+    modest: tuple[float, float] = (MODEST_RATE, MODEST_BURST)
+    shared: tuple[float, float] = (SHARED_RATE, SHARED_BURST)
+    strangers: tuple[float, float] = (STRANGERS_RATE, STRANGERS_BURST)
+    known_places: int = MAX_KNOWN
+    stranger_places: int = MAX_STRANGERS
+
+
+REQUESTS = Rates()
 
 
 class Bucket:
@@ -50,9 +66,9 @@ class _Source:
 
     __slots__ = ("_all", "_modest", "since")
 
-    def __init__(self, now: float) -> None:
-        self._all = Bucket(RATE, BURST, now)
-        self._modest = Bucket(MODEST_RATE, MODEST_BURST, now)
+    def __init__(self, rates: Rates, now: float) -> None:
+        self._all = Bucket(*rates.own, now)
+        self._modest = Bucket(*rates.modest, now)
         self.since = now
 
     def take(self, shared: Bucket, now: float) -> bool:
@@ -62,9 +78,10 @@ class _Source:
 class Budget:
     """Who may still be answered; `now` is monotonic seconds."""
 
-    def __init__(self, now: float) -> None:
-        self._strangers = Bucket(STRANGERS_RATE, STRANGERS_BURST, now)
-        self._shared = Bucket(SHARED_RATE, SHARED_BURST, now)
+    def __init__(self, now: float, rates: Rates = REQUESTS) -> None:
+        self._rates = rates
+        self._strangers = Bucket(*rates.strangers, now)
+        self._shared = Bucket(*rates.shared, now)
         self._known: OrderedDict[str, _Source] = OrderedDict()
         self._new: OrderedDict[str, _Source] = OrderedDict()
 
@@ -81,11 +98,11 @@ class Budget:
         if one is None:
             if not self._strangers.take(now):
                 return False
-            one = self._new[source] = _Source(now)
-            if len(self._new) > MAX_STRANGERS:
+            one = self._new[source] = _Source(self._rates, now)
+            if len(self._new) > self._rates.stranger_places:
                 self._new.popitem(last=False)
         elif now - one.since >= KNOWN_AFTER:
             self._known[source] = self._new.pop(source)
-            if len(self._known) > MAX_KNOWN:
+            if len(self._known) > self._rates.known_places:
                 self._known.popitem(last=False)
         return one.take(self._shared, now)

@@ -8,7 +8,8 @@ Rules:
   another role, for the id or the slot of a known board, or has no token, waits until the operator signs (``approved``).
 * A use of a token is taken when its bearer is let in or begins to wait. Who asks again with the same key takes none:
   a lost answer costs nothing, nor does the revocation of the enroller that let it in.
-* Everything a stranger can fill is bounded: calls a second, those who wait without a token, lengths.
+* Everything a stranger can fill is bounded: calls a second, by each address and by all, those who wait without a token,
+  lengths. One address takes a share only: who floods keeps nobody else from joining.
 * The operator's certificate is verified like anybody's, and must say what was asked for.
 """
 
@@ -24,8 +25,9 @@ from boardwright.model.audit import Act, Action, Actor
 from boardwright.model.inventory import Board
 from boardwright.model.location import Location
 from boardwright.model.software import check_name
-from boardwright.protocol.budget import Bucket
+from boardwright.protocol.budget import Bucket, Budget, Rates
 from boardwright.server.admission_records import ALONE, Records, decoded
+from boardwright.server.callers import CrowdedError
 from boardwright.server.facts import encoded
 from boardwright.server.mirror import Mirror
 from boardwright.server.sightings import plausible
@@ -44,7 +46,11 @@ from boardwright.trust.joining import (
 )
 
 RATE, BURST = 20.0, 200.0  # joins a second: each costs a signature check and a commit; 1,000 boards join in a minute
+# Of these, an address has a quarter, be it a proxy's of many boards; what is beyond one a second of each comes out of a
+# half, and three quarters are for those that were not heard before. Who joins asks once, or every few seconds.
+SHARES = Rates((5.0, 100.0), (1.0, 10.0), (10.0, 90.0), (15.0, 150.0), known_places=1024, stranger_places=1024)
 MAX_WITHOUT_TOKEN = 64  # who wait; a few chassis, and no more than an operator looks through
+MAX_FROM_ONE = 16  # of them, from one address; a chassis
 MAX_WAITING = 2000  # with tokens; as many as one engine's answer takes easily
 KEEP = 7 * 86_400.0  # seconds that somebody waits, or an approval waits to be fetched
 PER_COMMIT = 50  # records forgotten at once; etcd takes 128 operations in a transaction by default
@@ -88,14 +94,21 @@ class Admission:
         self._wall = wall
         self._clock = clock
         self._bucket = Bucket(RATE, BURST, clock())
+        self._budget = Budget(clock(), SHARES)
         self._lock = threading.Lock()
 
     # --- those who want in ---
 
     def join(self, joining: Joining, host: str) -> JoinAnswer:
-        """Let somebody in, or let him wait. UntrustedError, UsageError, RefusedError, UnreachableError (too many)."""
+        """Let somebody in, or let him wait. UntrustedError, UsageError, RefusedError, UnreachableError (too many).
+
+        CrowdedError: this address asks too often.
+        """
         with self._lock:
-            if not self._bucket.take(self._clock()):
+            now = self._clock()
+            if not self._budget.admits(host, now):  # first: what is refused here takes nothing from the others
+                raise CrowdedError(f"too many requests to join come from {host}", hint="try again in a second")
+            if not self._bucket.take(now):
                 raise UnreachableError("too many want to join at this moment", hint="try again in a few seconds")
         _check_words(joining)
         key = key_digest(check_proof(joining, self._by.cluster))
@@ -121,7 +134,7 @@ class Admission:
         if not reason:
             # Who is known may ask as often as he likes; that he was let in is recorded once.
             return self._admit(joining, key, used, None if again else _act(joining, key, role, host, ""))
-        beside = Transaction(used.compares, {**used.puts, **self._room_for(joining)})
+        beside = Transaction(used.compares, {**used.puts, **self._room_for(joining, host)})
         waiting = Joiner(
             id=joining.id,
             role=role.value,
@@ -170,13 +183,16 @@ class Admission:
             return f"{taken}; {end}"
         return "" if self._by.enrolls else f"this server has no enroller's key; {end}"
 
-    def _room_for(self, joining: Joining) -> dict[str, None]:
+    def _room_for(self, joining: Joining, host: str) -> dict[str, None]:
         """Who has waited too long and makes room; RefusedError if there is none."""
         everybody = self._records.table(JOINS, Joiner)
         over = [one for one in everybody if self._wall() - one.asked >= KEEP]
-        alike = sum(1 for one in everybody if bool(one.token) == bool(joining.secret)) - len(over)
-        if alike >= (MAX_WAITING if joining.secret else MAX_WITHOUT_TOKEN):
-            raise RefusedError("too many wait to be let in", hint="the operator goes through `boardwright approve`")
+        waiting = [one for one in everybody if one not in over and bool(one.token) == bool(joining.secret)]
+        hint = "the operator goes through `boardwright approve`"
+        if len(waiting) >= (MAX_WAITING if joining.secret else MAX_WITHOUT_TOKEN):
+            raise RefusedError("too many wait to be let in", hint=hint)
+        if not joining.secret and sum(one.host == host for one in waiting) >= MAX_FROM_ONE:
+            raise RefusedError(f"too many at {host} wait to be let in", hint=hint)
         return {f"{JOINS}{one.key}": None for one in over[:PER_COMMIT]}
 
     def _admit(self, joining: Joining, key: str, used: Transaction, act: Act | None) -> JoinAnswer:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from boardwright.errors import BoardwrightError, ForbiddenError
+from boardwright.errors import BoardwrightError, ForbiddenError, UnreachableError
 from boardwright.model.sessions import NONCE_PATH, SCHEME, SESSION_PATH, Nonce, Proof, Token
 from boardwright.protocol.budget import Budget
 from boardwright.transfer.serve import Client
@@ -30,10 +30,8 @@ PEOPLE = frozenset({Role.VIEWER, Role.OPERATOR, Role.ADMIN})
 MEMBERS = frozenset({Role.BOARD, Role.SERVER}) | PEOPLE
 
 
-class CrowdedError(BoardwrightError):
-    """This address has proven itself too often in the last seconds; later it may again."""
-
-    retry = True
+class CrowdedError(UnreachableError):
+    """This address has asked too often in the last seconds; later it may again."""
 
 
 class Callers:

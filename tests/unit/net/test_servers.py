@@ -87,7 +87,7 @@ def test_a_standby_sends_us_to_the_active_with_the_same_body_and_it_is_remembere
 
 
 def test_while_an_active_is_being_found_the_call_is_repeated(time: Time) -> None:
-    replies: Iterator[Reply] = iter([(503, {}, b"wait"), (503, {}, b"wait"), (200, {}, b"here")])
+    replies: Iterator[Reply] = iter([(503, {}, b"wait"), (429, {}, b"wait"), (200, {}, b"here")])
     with fake_servers(lambda *_: next(replies)) as [server]:
         servers = servers_of(time, server.base)
         assert servers.ask(GET).data == b"here"

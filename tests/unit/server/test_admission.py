@@ -1,5 +1,7 @@
 """Who gets in by a token, who waits, and what the operator's approval can and cannot do."""
 
+from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -10,7 +12,8 @@ from boardwright.model.admission import JoinAnswer, NewToken
 from boardwright.model.audit import Action
 from boardwright.model.inventory import Board
 from boardwright.model.location import Location
-from boardwright.server.admission import BURST, KEEP, MAX_WITHOUT_TOKEN
+from boardwright.server.admission import BURST, KEEP, MAX_FROM_ONE, MAX_WITHOUT_TOKEN
+from boardwright.server.callers import CrowdedError
 from boardwright.server.join_tokens import MAX_TOKENS
 from boardwright.state.kv import Transaction
 from boardwright.state.lease import DeposedError
@@ -162,7 +165,7 @@ class TestWaiting:
 
     def test_is_bounded_without_a_token_and_those_with_one_still_come_in(self, gate: Gate) -> None:
         for number in range(MAX_WITHOUT_TOKEN):
-            Someone(f"x{number}", ("9", f"{number}")).join(gate, role="board")
+            Someone(f"x{number}", ("9", f"{number}")).join(gate, role="board", host=f"10.0.9.{number}")
         with pytest.raises(RefusedError, match="too many wait"):
             Someone("late", ("8", "1")).join(gate, role="board")
         assert person().join(gate, gate.token("viewer")).reason
@@ -170,7 +173,7 @@ class TestWaiting:
 
     def test_ends_after_a_week_and_makes_room(self, gate: Gate) -> None:
         for number in range(MAX_WITHOUT_TOKEN):
-            Someone(f"x{number}", ("9", f"{number}")).join(gate, role="board")
+            Someone(f"x{number}", ("9", f"{number}")).join(gate, role="board", host=f"10.0.9.{number}")
         gate.now += KEEP
         assert gate.admission.waiting().joiners == ()
         Someone("late", ("8", "1")).join(gate, role="board")
@@ -184,10 +187,54 @@ class TestWaiting:
         with pytest.raises(FailedError, match="nobody waits"):
             gate.admission.dismissed(ana.digest, act(Action.DISMISS))
 
+    def test_is_bounded_for_each_address_so_that_one_does_not_fill_the_list(self, gate: Gate) -> None:
+        for number in range(MAX_FROM_ONE):
+            Someone(f"x{number}", ("9", f"{number}")).join(gate, role="board", host="10.0.0.66")
+        with pytest.raises(RefusedError, match=r"too many at 10\.0\.0\.66 wait"):
+            Someone("late", ("8", "1")).join(gate, role="board", host="10.0.0.66")
+        assert Someone("late", ("8", "1")).join(gate, role="board").reason
+
+    def test_of_some_makes_no_room_for_others(self, gate: Gate) -> None:
+        """Those who waited too long with a token are not counted against those without."""
+        gate.token("viewer", uses=5)
+        for number in range(5):
+            person(f"p{number}").join(gate, b"s" * 32)
+        gate.now += KEEP
+        for number in range(MAX_WITHOUT_TOKEN):
+            Someone(f"x{number}", ("9", f"{number}")).join(gate, role="board", host=f"10.0.9.{number}")
+        with pytest.raises(RefusedError, match="too many wait"):
+            Someone("late", ("8", "1")).join(gate, role="board")
+
+    def test_who_floods_is_put_off_and_the_others_are_let_in(self, gate: Gate) -> None:
+        """A laptop that asks a thousand times a second for a minute, and a board with a token each second."""
+        secret, laptop = gate.token(uses=60), Someone()
+        asks = proved(msgspec.structs.replace(laptop.asks, secret=b"x" * 32), "core1", laptop.key)
+        refused = Counter[type[BoardwrightError]]()
+        for second in range(60):
+            for _ in range(1000):
+                try:
+                    gate.admission.join(asks, "10.0.0.66")
+                except BoardwrightError as error:
+                    refused[type(error)] += 1
+            assert Someone(f"b{second}", ("1", f"{second}")).join(gate, secret, host=f"10.0.1.{second}").chain
+            gate.now += 1.0
+        assert refused[RefusedError] <= 100 + 60 * 5  # that cost a signature
+        assert refused.total() == 60_000
+
+    def test_who_floods_from_a_few_addresses_keeps_nobody_out_either(self, gate: Gate) -> None:
+        laptop = Someone()
+        asks = proved(msgspec.structs.replace(laptop.asks, secret=b"x" * 32), "core1", laptop.key)
+        for second in range(30):
+            for number in range(200):
+                with suppress(CrowdedError, RefusedError):
+                    gate.admission.join(asks, f"10.0.0.{number % 5}")
+            assert Someone(f"b{second}", ("9", f"{second}")).join(gate, role="board", host=f"10.0.1.{second}").reason
+            gate.now += 1.0
+
     def test_calls_beyond_a_rate_are_put_off(self, gate: Gate) -> None:
         ana, secret = person(), gate.token("viewer")
-        for _ in range(int(BURST)):
-            ana.join(gate, secret)
+        for number in range(int(BURST)):
+            ana.join(gate, secret, host=f"10.0.1.{number % 20}")
         with pytest.raises(UnreachableError, match="too many"):
             ana.join(gate, secret)
         gate.now += 1.0

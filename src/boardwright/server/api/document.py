@@ -22,7 +22,7 @@ REFUSALS = {
     409: "what is there does not go with the change, or the caller means another cluster",
     413: "the body is too long, or what it announces does not fit on the disk or into the quota",
     422: "the values go together in no way that can be done",
-    429: "this address asks for sessions too often; later it may again",
+    429: "this address asks for sessions, or to join, too often; later it may again",
     503: "no server is active, the engine does not answer, or this server is full",
     507: "the disk of the server became full on the way",
 }
