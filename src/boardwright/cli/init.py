@@ -5,8 +5,10 @@ Rules:
 * ``DIR/<id>/agent.toml`` for every board; for control boards also ``server.toml`` and ``cluster.toml``, the copy of
   the inventory. Everybody gets what ``enrolling`` says: certificate, key and ``trust/``. ``DIR/operator/`` is the
   operator's and stays with him.
+* Where the engine is the cluster's own etcd, its members get what ``engine_files`` says.
 * An existing DIR is refused. ``add`` makes the folders of boards that have none yet, leaves the others as they
-  are, and brings the operator's list of servers up to date.
+  are (but for another engine, which is laid beside what is there), and brings the operator's list of servers up to
+  date.
 * A folder that is damaged (no agent.toml or no key in it) is refused: it would look made, and the board would not
   start.
 * All or nothing: everything is written into a hidden folder beside its place and renamed at the end; what a
@@ -23,6 +25,7 @@ from pathlib import Path
 
 import msgspec
 
+from boardwright.cli.engine_files import Additions, add_engine, write_engine
 from boardwright.cli.enrolling import (
     copy_first,
     enroll_board,
@@ -34,6 +37,7 @@ from boardwright.cli.enrolling import (
 )
 from boardwright.config import ClusterInventory, InventoryBoard, load_inventory, load_operator
 from boardwright.config.inventory import OPERATOR
+from boardwright.config.members import engine_sentences
 from boardwright.config.operator import FILE as OPERATOR_FILE
 from boardwright.config.written import agent_toml, cluster_toml, operator_toml, server_toml
 from boardwright.errors import FailedError, RefusedError, UsageError
@@ -42,12 +46,17 @@ from boardwright.trust.issuing import Issuer
 
 
 class InitResult(msgspec.Struct, frozen=True):
-    """`created` and `kept` are board ids in the inventory's order; `operator` is the operator's folder."""
+    """`created` and `kept` are board ids in the inventory's order; `operator` is the operator's folder.
+
+    `changed` are those of `kept` whose engine is another one now; `sentences` are for the operator to read.
+    """
 
     directory: Path
     operator: Path
     created: tuple[str, ...]
     kept: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    sentences: tuple[str, ...] = ()
 
 
 def init(directory: Path, inventory: Path, add: bool = False) -> InitResult:
@@ -79,7 +88,8 @@ def _create(directory: Path, cluster: ClusterInventory) -> InitResult:
             with contextlib.suppress(OSError):  # it was not made, or somebody else uses it
                 one.rmdir()
         raise
-    return InitResult(directory, directory / OPERATOR, tuple(entry.board.id for entry in cluster.boards))
+    created = tuple(entry.board.id for entry in cluster.boards)
+    return InitResult(directory, directory / OPERATOR, created, sentences=engine_sentences(cluster))
 
 
 def _make(directory: Path, cluster: ClusterInventory) -> None:
@@ -93,6 +103,7 @@ def _make(directory: Path, cluster: ClusterInventory) -> None:
         for who in (OPERATOR, *(entry.board.id for entry in cluster.boards)):
             record_board(workspace / OPERATOR, workspace / who)
         sign_first(workspace, workspace / OPERATOR, cluster, time.time())
+        write_engine(workspace, cluster)
         workspace.rename(directory)
     except BaseException:
         shutil.rmtree(workspace, ignore_errors=True)
@@ -116,19 +127,24 @@ def _add(directory: Path, cluster: ClusterInventory) -> InitResult:
     issuer = known_authority(operator, cluster.name)
     moved: list[Path] = []
     recorded: list[Path] = []
+    additions: Additions | None = None
     workspace = _workspace(directory, "add")
     try:
         for entry in missing:
             _write_board(workspace, cluster, entry, issuer)
             copy_first(workspace / entry.board.id, operator, entry.board)
         _write_operator(workspace / OPERATOR, cluster)
+        additions = add_engine(workspace, directory, cluster)
         for entry in missing:
             place = directory / entry.board.id
             (workspace / entry.board.id).rename(place)
             moved.append(place)
             recorded += record_board(operator, place)
+        additions.place()
         (workspace / OPERATOR / OPERATOR_FILE).replace(operator / OPERATOR_FILE)
     except BaseException:
+        if additions is not None:
+            additions.take_back()
         for place in moved:
             shutil.rmtree(place, ignore_errors=True)
         for file in recorded:
@@ -138,7 +154,14 @@ def _add(directory: Path, cluster: ClusterInventory) -> InitResult:
         shutil.rmtree(workspace, ignore_errors=True)
     created = tuple(entry.board.id for entry in missing)
     kept = tuple(entry.board.id for entry in cluster.boards if entry.board.id not in set(created))
-    return InitResult(directory, operator, created, kept)
+    return InitResult(
+        directory,
+        operator,
+        created,
+        kept,
+        tuple(board for board in kept if board in additions.boards),
+        (*engine_sentences(cluster), *additions.sentences),
+    )
 
 
 def _check_whole(folder: Path, entry: InventoryBoard) -> None:

@@ -19,5 +19,9 @@ def init_command(
     for board in made.created:
         say(str(made.directory / board))
     if made.kept:
-        note(f"{len(made.kept)} boards were there already and stay as they are")
+        note(f"{len(made.kept) - len(made.changed)} boards were there already and stay as they are")
+    if made.changed:
+        note(f"the engine is another one now: copy the folders of {', '.join(made.changed)} again")
+    for sentence in made.sentences:
+        note(sentence)
     note(f"copy each folder to its board; commands find the cluster by --operator {made.operator}")

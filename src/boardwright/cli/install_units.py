@@ -11,6 +11,8 @@ Rules:
 * Where systemd runs on this root, the units are enabled and started; else it is said what to do.
 """
 
+import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -21,8 +23,10 @@ import typer
 
 from boardwright.cli.output import note, say
 from boardwright.cli.programs import program
-from boardwright.cli.units import agent_unit, made_by_systemd, server_unit
+from boardwright.cli.units import agent_unit, etcd_unit, made_by_systemd, server_unit
 from boardwright.config import load_agent, load_server
+from boardwright.config.members import CONFIG as ETCD_CONFIG
+from boardwright.config.members import DATA_DIR
 from boardwright.errors import FailedError, RefusedError, UsageError
 from boardwright.transfer.durable import write_durably
 
@@ -32,6 +36,7 @@ UNITS = Path("etc/systemd/system")
 RUNNING = Path("/run/systemd/system")  # is there where systemd is the service manager (sd_booted(3))
 SYSTEMCTL_LIMIT = 60.0  # seconds; with Type=notify a start waits until the program is ready
 _SQLITE = "sqlite:"
+ETCD = "boardwright-etcd.service"
 
 
 class Unit(msgspec.Struct, frozen=True):
@@ -52,15 +57,16 @@ def install_units(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the units and change nothing.")] = False,
     enable: Annotated[bool, typer.Option("--enable/--no-enable", help="Enable and start the units.")] = True,
 ) -> None:
-    """Let systemd run the server and the agent of this host."""
-    units = plan_units(config_dir, root, program)
+    """Let systemd run the server, the agent and the etcd member of this host."""
+    units = plan_units(config_dir, root, _program)
     if dry_run:
         say("\n".join(f"# {unit.path}\n{unit.text}" for unit in units).rstrip())
         return
     write_units(units, force=force)
     for name in (unit.path.stem for unit in units):
-        if not _below(root, Path(program(name))).exists():
-            note(f"{program(name)} is not in {root}: install boardwright there at this path before the units start")
+        needed, package = ("etcd", "etcd-server") if name == Path(ETCD).stem else (name, "boardwright")
+        if not _below(root, Path(_program(needed))).exists():
+            note(f"{_program(needed)} is not in {root}: install {package} there at this path before the units start")
     for unit in units:
         say(f"{unit.path}{' (unchanged)' if unit.kept else ''}")
     names = [unit.path.name for unit in units]
@@ -70,6 +76,17 @@ def install_units(
     _systemctl("daemon-reload")
     _systemctl("enable", "--now", *names)
     note(f"enabled and started: {', '.join(names)}")
+
+
+def read_data_dir(config: Path) -> Path:
+    """Where etcd keeps its data, by its configuration; raises UsageError."""
+    try:
+        found = re.search(r'^data-dir: *"?([^"\n]+?)"? *$', config.read_text(), re.MULTILINE)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{config} cannot be read", hint="copy the board's folder that init made") from error
+    if found is None or not found[1].startswith("/"):
+        raise UsageError(f"{config} has no data-dir with an absolute path", hint=f'write data-dir: "{DATA_DIR}"')
+    return Path(found[1])
 
 
 def plan_units(config_dir: Path, root: Path, find: Callable[[str], str]) -> list[Unit]:
@@ -91,6 +108,10 @@ def plan_units(config_dir: Path, root: Path, find: Callable[[str], str]) -> list
     if (below / "agent.toml").is_file():
         load_agent(below / "agent.toml")
         texts["boardwright-agent.service"] = agent_unit(find("boardwright-agent"), config_dir / "agent.toml")
+    if (below / ETCD_CONFIG).is_file():
+        data_dir = read_data_dir(below / ETCD_CONFIG)
+        texts[ETCD] = etcd_unit(find("etcd"), config_dir / ETCD_CONFIG, data_dir)
+        directories[ETCD] = () if made_by_systemd(data_dir) else (_below(root, data_dir),)
     if not texts:
         raise UsageError(
             f"neither server.toml nor agent.toml is in {below}",
@@ -123,6 +144,11 @@ def write_units(units: list[Unit], *, force: bool) -> None:
                 write_durably(unit.path, unit.text.encode())
             except OSError as error:
                 raise FailedError(f"{unit.path} could not be written") from error
+
+
+def _program(name: str) -> str:
+    """etcd is the distribution's, and may be installed after the units."""
+    return shutil.which(name) or "/usr/bin/etcd" if name == "etcd" else program(name)
 
 
 def _unit(path: Path, text: str, directories: tuple[Path, ...]) -> Unit:

@@ -1,4 +1,4 @@
-"""The systemd units of the two programs, as text.
+"""The systemd units of the two programs and of the engine's member, as text.
 
 Rules:
 
@@ -10,6 +10,8 @@ Rules:
 * All of ``/proc`` is left to it, read-only: the embedded engine needs the boot id, IPv6 the list of addresses.
 * The agent gets no such walls: hooks, health checks and the programs that they start would stand behind them, too.
   Its daemons are not killed with it (``KillMode=process``): what was deployed outlives an agent that is restarted.
+* etcd is started when it runs (``Type=exec``): it says itself ready only when most members are, which may be hours
+  later. It gets the server's walls.
 """
 
 from collections.abc import Sequence
@@ -53,16 +55,19 @@ UMask=0077
 
 def server_unit(program: str, config: Path, writes: Sequence[Path]) -> str:
     """boardwright-server.service; `writes` are the directories that the server may write to."""
-    made = [_word(str(path.relative_to(STATE))) for path in dict.fromkeys(writes) if made_by_systemd(path)]
-    others = [_word(f"-{path}") for path in dict.fromkeys(writes) if not made_by_systemd(path)]
-    directories = f"StateDirectory={' '.join(made)}\nStateDirectoryMode=0700\n" if made else ""
-    directories += f"ReadWritePaths={' '.join(others)}\n" if others else ""
     return (
         _head("Boardwright deployment server", program, config)
-        + f"LimitNOFILE={FILES}\nOOMScoreAdjust=-500\n{directories}"
+        + f"LimitNOFILE={FILES}\nOOMScoreAdjust=-500\n{_directories(writes)}"
         + _WALLS
         + _FOOT
     )
+
+
+def _directories(writes: Sequence[Path]) -> str:
+    made = [_word(str(path.relative_to(STATE))) for path in dict.fromkeys(writes) if made_by_systemd(path)]
+    others = [_word(f"-{path}") for path in dict.fromkeys(writes) if not made_by_systemd(path)]
+    directories = f"StateDirectory={' '.join(made)}\nStateDirectoryMode=0700\n" if made else ""
+    return directories + (f"ReadWritePaths={' '.join(others)}\n" if others else "")
 
 
 def made_by_systemd(path: Path) -> bool:
@@ -73,6 +78,34 @@ def made_by_systemd(path: Path) -> bool:
 def agent_unit(program: str, config: Path) -> str:
     """boardwright-agent.service."""
     return _head("Boardwright agent", program, config) + "KillMode=process\n" + _FOOT
+
+
+def etcd_unit(program: str, config: Path, data_dir: Path) -> str:
+    """boardwright-etcd.service; relative paths in its configuration begin at the configuration's folder."""
+    return (
+        f"""\
+# Written by `boardwright install-units`. Changes belong into a drop-in: `systemctl edit` makes one.
+[Unit]
+Description=etcd member of the Boardwright cluster
+Wants=network-online.target
+After=network-online.target
+Before=boardwright-server.service
+Conflicts=etcd.service
+StartLimitIntervalSec=0
+
+[Service]
+Type=exec
+WorkingDirectory={_word(str(config.parent))}
+Environment=ETCD_UNSUPPORTED_ARCH=arm64
+ExecStart={_word(program)} --config-file {_word(str(config))}
+Restart=always
+RestartSec=1
+LimitNOFILE={FILES}
+OOMScoreAdjust=-500
+{_directories([data_dir])}"""
+        + _WALLS
+        + _FOOT
+    )
 
 
 _FOOT = "\n[Install]\nWantedBy=multi-user.target\n"

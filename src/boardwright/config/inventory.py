@@ -33,6 +33,7 @@ from boardwright.config.readers import (
 from boardwright.config.section import Section, Sections, flag, whole
 from boardwright.config.settings import Address
 from boardwright.errors import UsageError
+from boardwright.model.endpoints import SCHEME, read_endpoints
 from boardwright.model.inventory import Board, Inventory
 from boardwright.model.location import Location
 from boardwright.model.software import MAX_NAME
@@ -51,11 +52,12 @@ class InventoryBoard(msgspec.Struct, frozen=True, kw_only=True):
     root: Path | None = None
     state_dir: Path | None = None
     data_dir: Path | None = None
+    engine_dir: Path | None = None
 
     def folders(self) -> dict[str, Path]:
         """The folders that are named, by their keys."""
         data_dir = self.data_dir if self.board.server else None
-        named = {"root": self.root, "state_dir": self.state_dir, "data_dir": data_dir}
+        named = {"root": self.root, "state_dir": self.state_dir, "data_dir": data_dir, "engine_dir": self.engine_dir}
         return {key: path for key, path in named.items() if path is not None}
 
 
@@ -157,6 +159,7 @@ def _read_board(section: Section, default_interfaces: tuple[str, ...]) -> Invent
         root=section.path_or_none("root"),
         state_dir=section.path_or_none("state_dir"),
         data_dir=section.path_or_none("data_dir"),
+        engine_dir=section.path_or_none("engine_dir"),
     )
     section.finish()
     return entry
@@ -166,6 +169,8 @@ def _check_boards(inventory: ClusterInventory) -> None:
     """Refuse boards that claim the same id, place, address or (on one host) folder, and pairs of three."""
     taken: dict[tuple[str, object], InventoryBoard] = {}
     pairs: dict[str, list[str]] = {}
+    engine = inventory.engine
+    voting = {host for host, _ in read_endpoints(engine)} if engine.startswith(SCHEME) else set()
     for entry in inventory.boards:
         board = entry.board
         claims: list[tuple[str, object]] = [("id", board.id), ("location (chassis/slot)", board.location)]
@@ -174,6 +179,7 @@ def _check_boards(inventory: ClusterInventory) -> None:
         if entry.address is not None and entry.address.startswith("127."):
             claims += [("root", entry.root), ("state_dir", entry.state_dir)]
             claims += [("data_dir", entry.data_dir)] if board.server else []
+            claims += [("engine_dir", entry.engine_dir)] if entry.address in voting else []
         for what, value in claims:
             other = taken.setdefault((what, value), entry)
             if other is not entry:
@@ -196,6 +202,6 @@ def _clash(path: Path, board: str, what: str, value: object, other: str) -> Usag
             f"{path}: [[board]] {board}: two boards have the id {board!r}", hint="give each board its own id"
         )
     hint = f"give each board its own {what}"
-    if what in ("root", "state_dir", "data_dir"):
+    if what in ("root", "state_dir", "data_dir", "engine_dir"):
         hint = f"they are on one host (127.x.x.x): give each board its own {what}"
     return UsageError(f"{path}: [[board]] {board} {what}: {shown} is also that of board {other}", hint=hint)

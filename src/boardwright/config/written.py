@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from boardwright.config.agent import ROOT, STATE_DIR
 from boardwright.config.inventory import ClusterInventory, InventoryBoard
+from boardwright.config.members import CA, CERTIFICATE, FILES, KEY, members_of
 from boardwright.config.readers import write_address
 from boardwright.config.server import ADMISSION, DATA_DIR
 from boardwright.model.endpoints import SCHEME
@@ -92,7 +93,8 @@ def cluster_toml(inventory: ClusterInventory) -> str:
         keys += [("groups", entry.board.groups), ("interface", entry.interfaces), ("server", entry.board.server)]
         optional = ("address", entry.address), ("pair", entry.board.pair)
         paths = ("root", entry.root), ("state_dir", entry.state_dir), ("data_dir", entry.data_dir)
-        keys += [(key, str(value)) for key, value in (*optional, *paths) if value is not None]
+        more = (("engine_dir", entry.engine_dir),)
+        keys += [(key, str(value)) for key, value in (*optional, *paths, *more) if value is not None]
         lines += _table("[board]", keys)
     return "\n".join(lines)
 
@@ -160,11 +162,29 @@ def _state(inventory: ClusterInventory) -> list[str]:
     lines = _table("state", [("engine", inventory.engine)])
     if not inventory.engine.startswith(SCHEME):
         return lines
+    if members_of(inventory):
+        return _table("state", [("engine", inventory.engine), *_engine_files("")])
     return [
         *lines[:-1],
         "# TLS to etcd: ca, certificate and key (files); its authentication: user, password_file",
         "",
     ]
+
+
+def engine_drop_in(inventory: ClusterInventory) -> str:
+    """What a server of before reads beside its server.toml, since the cluster has another engine."""
+    files = _engine_files("../") if members_of(inventory) else []
+    return "\n".join(
+        [
+            "# The engine as it is since the folder was made; written by `boardwright init --add`.",
+            *_table("state", [("engine", inventory.engine), *files]),
+        ]
+    )
+
+
+def _engine_files(prefix: str) -> list[tuple[str, object]]:
+    names = ("ca", CA), ("certificate", CERTIFICATE), ("key", KEY)
+    return [(key, f"{prefix}{FILES}/{name}") for key, name in names]
 
 
 def _host(entry: InventoryBoard) -> str:

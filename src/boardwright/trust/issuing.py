@@ -19,8 +19,8 @@ from cryptography.x509.oid import NameOID
 from boardwright.model.location import Location
 from boardwright.trust.identity import Role, uri
 
-_FROM = dt.datetime(1950, 1, 1, tzinfo=dt.UTC)
-_UNTIL = dt.datetime(2049, 12, 31, 23, 59, 59, tzinfo=dt.UTC)
+FROM = dt.datetime(1950, 1, 1, tzinfo=dt.UTC)
+UNTIL = dt.datetime(2049, 12, 31, 23, 59, 59, tzinfo=dt.UTC)
 NOWHERE = Location("", "")  # the place of who sits in no slot: the authority, an operator
 
 
@@ -53,8 +53,8 @@ class Issuer:
             .issuer_name(_common_name(self._name))
             .public_key(key)
             .serial_number(secrets.randbits(63) | 1)
-            .not_valid_before(_FROM)
-            .not_valid_after(_UNTIL)
+            .not_valid_before(FROM)
+            .not_valid_after(UNTIL)
             .add_extension(x509.SubjectAlternativeName([name]), critical=False)
         )
         if role in (Role.AUTHORITY, Role.ENROLLER):

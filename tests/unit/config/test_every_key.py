@@ -132,6 +132,7 @@ INVENTORY = {
     "board.root": PATH,
     "board.state_dir": PATH,
     "board.data_dir": PATH,
+    "board.engine_dir": PATH,
 }
 OPERATOR = {".cluster": NAME, ".servers": URLS}
 TEXTS = ["1", '"a"', "true", "{}", "[1]", "[[]]"]

@@ -123,7 +123,7 @@ class TestWhoIsAtTheOtherEnd:
             assert len(host.asked) == heard
 
     def test_no_clock_is_asked(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(issuing, "_UNTIL", dt.datetime(1971, 1, 1, tzinfo=dt.UTC))
+        monkeypatch.setattr(issuing, "UNTIL", dt.datetime(1971, 1, 1, tzinfo=dt.UTC))
         with serving(Host(LAB.server("c1s1"))) as host:
             assert ask(LAB.lines(), host) == 200
 
