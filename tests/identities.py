@@ -44,6 +44,14 @@ class Identities:
     def board(self, subject: str, chassis: str = "1", slot: str = "9") -> Credentials:
         return self._made(subject, Role.BOARD, Location(chassis, slot))
 
+    def enrolled(self, subject: str, server: str = "c1s1") -> Credentials:
+        """A board that an enroller let in."""
+        online, key = new_key(), new_key()
+        leave = self.issuer.issue(server, Role.ENROLLER, Location("1", "1"), online.public_key())
+        enroller = Issuer(self.cluster, server, online, leave)
+        made = enroller.issue(subject, Role.BOARD, Location("1", "9"), key.public_key())
+        return Credentials((made, leave), key, self.authority)
+
     def server(self, subject: str, chassis: str = "1", slot: str = "1") -> Credentials:
         return self._made(subject, Role.SERVER, Location(chassis, slot))
 

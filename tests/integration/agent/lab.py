@@ -121,11 +121,11 @@ class LabServer:
         self.sent: dict[str, int] = {}  # blob bytes by digest
         self.silent = False
         self.hangs_at_plan = False  # a request for the plan is taken and never answered
-        identity = LAB.server(id, chassis, slot)
-        self.callers = LAB.callers(identity)
+        self.revocations: tuple[int, bytes] = (0, b"")  # the number of its list of revoked keys, and the list
+        self.callers = LAB.callers(self.credentials)
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self.http.daemon_threads = True
-        self.url = over_tls(self.http, LAB.server_side(identity))
+        self.url = over_tls(self.http, LAB.server_side(self.credentials))
         self.address: Address = ("127.0.0.1", 0)
         self._thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01})
         self._thread.start()
@@ -153,7 +153,7 @@ class LabServer:
             return
         self.requests.append(received.message)
         facts = ServerFacts(CLUSTER, self.id, self.location, self.url, self.url)
-        offer = answer(received.message, facts, self.plan, self.catalogue, 0)
+        offer = answer(received.message, facts, self.plan, self.catalogue, 0, self.revocations[0])
         for datagram in encode_offers(offer, self.credentials) if offer else ():
             self.control.send_to(datagram, sender)
 
@@ -170,6 +170,9 @@ def _handler(server: LabServer) -> type[BaseHTTPRequestHandler]:  # noqa: C901 -
                     server.released.wait()
                     return
                 self._answer(200, msgspec.json.encode(server.plan))
+                return
+            if self.path.startswith("/v1/revocations"):
+                self._answer(200, server.revocations[1])
                 return
             name = self.path.rpartition("/")[2]
             if self.path.startswith("/v1/metadata/"):

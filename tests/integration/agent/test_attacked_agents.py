@@ -15,6 +15,7 @@ from boardwright.protocol.codec import MAX_NUMBER
 from boardwright.trust.names import TARGETS
 from boardwright.trust.offline import RootKeys, delegate_plans, next_root
 from boardwright.trust.online import SignedRoles
+from boardwright.trust.revocation import Revocations, sign_revocations
 from boardwright.trust.shards import shards_of
 from tests.identities import Identities
 from tests.integration.agent.lab import BOARD, IDENTITIES, LabServer, Software, plan, run_once, servers, sign
@@ -54,6 +55,25 @@ class TestAMaliciousServer:
             explained = [one for server in (bad, good) for said in server.reports for one in said.explanations]
             counted = max((one.ignored.get("metadata", 0) for one in explained), default=0)
             assert bool(counted) is (lie != "stale"), explained
+
+
+class TestARevokedServer:
+    """A stolen control board, the nearest of all, that hides that it is revoked; the other server does not."""
+
+    def test_is_not_turned_to_by_a_board_that_learns_of_it_by_an_offer_and_ever_after(self, tmp_path: Path) -> None:
+        with servers(LabServer("c2s1", "2", "1"), LabServer("c1s1", "1", "1")) as (good, thief):
+            plan(1, Software("1", {"motd": b"1"}), on=(good, thief))
+            said = Revocations("lab", 1, frozenset({thief.credentials.identity.key}))
+            good.revocations = 1, sign_revocations(said, IDENTITIES.issuer.key)
+            run_once(tmp_path, good, thief)
+            assert motd(tmp_path) == b"1"
+            plan(2, Software("2", {"motd": b"2"}), on=(good, thief))
+            good.revocations = 0, b""  # the board has it on its disk
+            run_once(tmp_path, good, thief)
+            assert motd(tmp_path) == b"2"
+            assert (len(thief.requests) > 0, thief.served, thief.reports) == (True, [], [])
+            explained = [one for said in good.reports for one in said.explanations]
+            assert max(one.ignored.get("revoked", 0) for one in explained) > 0
 
 
 class TestAnExtraneousDependency:

@@ -44,6 +44,7 @@ class Server:
         self.plan = BoardPlan(0)
         self.holding: dict[str, Holding] = {}
         self.up = self.api_up = True
+        self.revocations = 0  # number of its list of revoked keys
 
     def answer(self, request: Request) -> Offer:
         wants = {query.group: query.want for query in request.groups}
@@ -59,6 +60,7 @@ class Server:
             self.location.slot,
             self.plan.generation,
             api=f"https://{self.id}",
+            revocations=self.revocations,
             blobs=f"https://{self.id}:2",
             groups=tuple(groups),
         )
@@ -83,6 +85,8 @@ class World:
         self.sick: set[str] = set()
         self.broken_downloads = 0
         self.plan_takes = 0.0  # seconds
+        self.revoked: dict[int, frozenset[str]] = {}  # whom the list of that number makes a server no more
+        self.refreshes = 0
         self.releases: dict[str, Release] = {}
         self.reports: list[BoardReport] = []
         self.certified = BOARD.location
@@ -170,6 +174,10 @@ class World:
         return MemorySource(source_id)
 
     def refresh(self, offers: Sequence[Offer], generation: int) -> None:
+        self.refreshes += 1
+        newest = max(offer.revocations for offer in offers)
+        if newest in self.revoked:
+            self._later(lambda: self.driver.revoked(newest, self.revoked[newest]))
         found = find_plan(self, BOARD.id, offers, generation)
 
         def answered() -> None:
@@ -387,6 +395,36 @@ class TestMetadataComesFromTheNewest:
         assert world.in_place["platform"] == P2
         assert world.driver.generation == 5
         assert "older than 5" in world.driver.trouble
+
+
+class TestARevokedServer:
+    @pytest.fixture
+    def revoked(self, world: World) -> World:
+        """The board's own neighbour is revoked; it hides that, the other server does not."""
+        world.servers["c2s1"].revocations, world.revoked = 3, {3: frozenset({"c1s1"})}
+        return world
+
+    def test_is_not_chosen_by_an_offer_that_was_heard_before_the_list_came(self, revoked: World) -> None:
+        revoked.deploy(1, P1, R1)
+        assert revoked.run(60, until=lambda: revoked.confirmed(P1, R1))
+        assert revoked.sources == {"platform": ["c2s1"], "routing": ["c2s1"]}
+        assert set(revoked.driver.asking.apis) == {"c2s1"}
+
+    def test_is_found_out_before_the_choice_though_the_plan_is_known(self, world: World) -> None:
+        world.deploy(1, P1, R1)
+        assert world.run(60, until=lambda: world.confirmed(P1, R1))
+        before = world.refreshes
+        world.servers["c2s1"].revocations, world.revoked = 3, {3: frozenset({"c1s1"})}
+        world.run(400)  # the slow period
+        assert world.refreshes == before + 1
+        assert set(world.driver.asking.apis) == {"c2s1"}
+
+    def test_list_that_is_in_hand_is_fetched_no_more(self, revoked: World) -> None:
+        revoked.deploy(1, P1, R1)
+        revoked.run(60)
+        before = revoked.refreshes
+        revoked.run(1000)
+        assert revoked.refreshes == before
 
 
 class TestAServerThatPrepares:

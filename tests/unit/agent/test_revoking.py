@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from boardwright.agent.revoking import fetch_revocations
+from boardwright.agent.revoking import fetch_revocations, who_knows
 from boardwright.errors import UnreachableError
+from boardwright.protocol.messages import Offer
 from boardwright.transfer.durable import write_durably
 from boardwright.trust.revocation import Revocations, sign_revocations
 from boardwright.trust.revoked import FILE, RevokedKeys
@@ -41,3 +42,20 @@ def test_nothing_newer_changes_nothing(tmp_path: Path) -> None:
     revoked.take(signed(2))
     assert not fetch_revocations(revoked, Shelf(old=signed(1), same=signed(2)), ("old", "same"))
     assert revoked.number == 2
+
+
+def test_a_disk_that_takes_nothing_lets_nobody_in(tmp_path: Path) -> None:
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    revoked = RevokedKeys(tmp_path / FILE, CORE.authority, full)
+    assert fetch_revocations(revoked, Shelf(good=signed(2)), ("good",))
+    assert revoked.keys() == {ONE}
+
+
+def test_only_who_says_to_have_a_newer_one_is_asked_after_a_round_the_newest_first() -> None:
+    offers = [
+        Offer("core1", b"n" * 16, name, api=f"https://{name}" * api, revocations=number)
+        for name, api, number in (("a", True, 2), ("b", True, 3), ("c", True, 5), ("d", True, 4), ("relay", False, 9))
+    ]
+    assert who_knows(offers, 3) == ["https://c", "https://d"]

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from boardwright.errors import FailedError, UnreachableError
+from boardwright.model.api import REVOCATIONS_HEADER
 from boardwright.net.servers import PATIENCE, Call, Servers, Upload
+from boardwright.trust.errors import UntrustedError
 from boardwright.trust.lines import Lines
 from tests.tls import LAB
 from tests.unit.net.fake_servers import Reply, fake_servers
@@ -188,3 +190,58 @@ def test_an_active_that_hangs_is_asked_once_in_a_round(monkeypatch: pytest.Monke
         frozen.accept()[0].close()
         with pytest.raises(BlockingIOError):
             frozen.accept()
+
+
+class Kept:
+    """A list of revoked keys that believes everything."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.lists: list[bytes] = []
+
+    def take(self, data: bytes) -> bool:
+        if data == b"lies":
+            raise UntrustedError("nobody signed it")
+        self.lists.append(data)
+        self.number = int(data)
+        return True
+
+
+class Listing:
+    """A server with a list of revoked keys, of the number that it says or another one."""
+
+    def __init__(self, says: str, data: bytes, status: int = 200) -> None:
+        self.says, self.data, self.status = says, data, status
+
+    def __call__(self, method: str, path: str, body: bytes) -> Reply:
+        headers = {REVOCATIONS_HEADER: self.says}
+        return (200, headers, self.data) if path.startswith("/v1/revocations") else (self.status, headers, b"here")
+
+
+class TestTheListOfRevokedKeys:
+    def test_is_fetched_once_from_whoever_has_a_newer_one(self, time: Time) -> None:
+        with fake_servers(Listing("3", b"3")) as [server]:
+            servers, kept = servers_of(time, server.base), Kept()
+            servers.heed(kept)
+            for _ in range(2):
+                assert servers.ask(GET).data == b"here"
+            servers.close()
+            assert kept.lists == [b"3"]
+            assert [path for _, path, _ in server.asked].count("/v1/revocations?above=0") == 1
+
+    def test_is_fetched_from_a_server_that_refuses_the_call_too(self, time: Time) -> None:
+        with fake_servers(Listing("3", b"3", status=401)) as [server]:
+            servers, kept = servers_of(time, server.base), Kept()
+            servers.heed(kept)
+            servers.ask(GET)
+            servers.close()
+            assert kept.number == 3
+
+    @pytest.mark.parametrize("listing", [Listing("3", b"lies"), Listing("-1", b"1"), Listing("9" * 400, b"1")])
+    def test_that_a_server_cannot_show_disturbs_no_command(self, time: Time, listing: Listing) -> None:
+        with fake_servers(listing) as [server]:
+            servers, kept = servers_of(time, server.base), Kept()
+            servers.heed(kept)
+            assert servers.ask(GET).data == b"here"
+            servers.close()
+            assert kept.lists == []

@@ -111,7 +111,7 @@ class TestSizes:
         groups = [GroupOffer(f"group-name-{number}", "2024.10.1", DIGEST) for number in range(GROUPS_PER_REQUEST)]
         longest = SimSeal("c1s1", Location("1", "1"))
         longest.certificate = bytes(450)
-        (datagram,) = encode_offers(offer(*groups), longest)
+        (datagram,) = encode_offers(msgspec.structs.replace(offer(*groups), revocations=10_000), longest)
         received = decode(datagram, "lab")
         assert isinstance(received, Received)
         assert isinstance(received.message, Offer)

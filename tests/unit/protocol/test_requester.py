@@ -273,6 +273,25 @@ class TestHearing:
         assert round_.offers[0].generation == 2
         assert round_.offers[0].groups == (whole(V2),)
 
+    def test_the_newest_list_of_revoked_keys_counts_whatever_arrives_first(self) -> None:
+        for first, second in ((7, 5), (5, 7)):
+            round_ = requester()
+            (nonce,) = round_.nonces
+            for number, generation in ((first, 1), (second, 2)):
+                said = msgspec.structs.replace(offer(nonce, generation=generation), revocations=number)
+                round_.hear(said, 100.1)
+            assert round_.offers[0].revocations == 7
+
+    def test_who_is_a_server_no_more_has_not_been_heard_and_is_not_waited_for(self) -> None:
+        round_ = requester(known=("c1s2", "c2s1", "c3s1"))
+        (nonce,) = round_.nonces
+        for server in ("c1s2", "c2s1"):
+            round_.hear(offer(nonce, server), 100.0)
+        assert not round_.decided(100.01)
+        round_.drop({"c1s2", "c3s1"})
+        assert [one.server for one in round_.offers] == ["c2s1"]
+        assert round_.decided(100.01)
+
     def test_groups_that_were_not_asked_for_are_left_out(self) -> None:
         round_ = requester("platform")
         (request,) = asked(round_)

@@ -55,6 +55,7 @@ class Gate:
         self.commits = 0
         self.revoked: frozenset[str] = frozenset()
         online = new_key()
+        self.enroller = digest(online)
         leave = CORE.issuer.issue("c1s1", Role.ENROLLER, Location("1", "1"), online.public_key())
         records = Records(self.kv, self.commit, audited(self.kv, self.commit), self.mirror)
         self.slots = Slots(self.mirror, lambda: self.revoked)

@@ -137,6 +137,31 @@ class TestWhoIsNotLetInWithoutTheOperator:
             lost.join(gate, secret)
 
 
+class TestARevokedEnroller:
+    """A control board's online key that was stolen."""
+
+    def test_lets_nobody_in_any_more(self, gate: Gate) -> None:
+        gate.revoked = frozenset({gate.enroller})
+        answer = Someone().join(gate, gate.token())
+        assert answer.chain == ()
+        assert "no enroller's key" in answer.reason
+
+    def test_whom_it_let_in_comes_back_by_its_token_with_the_same_key_and_takes_no_other_use(self, gate: Gate) -> None:
+        board, secret = Someone(), gate.token(uses=2)
+        board.join(gate, secret)
+        gate.revoked = frozenset({"7" * 64})  # another control board's
+        assert whom(board.join(gate, secret)).key == board.digest
+        assert gate.uses() == 1
+
+    def test_whom_a_thief_let_in_with_it_does_not_come_back_though_its_key_is_known(self, gate: Gate) -> None:
+        thief = Someone()
+        gate.list_board(Board("c1s9", Location("1", "9"), "lc", ("platform",), key=thief.digest))
+        gate.revoked = frozenset({"7" * 64})
+        assert "no join token" in thief.join(gate, role="board").reason
+        with pytest.raises(RefusedError, match="not known here"):
+            thief.join(gate, b"x" * 32)
+
+
 class TestWaiting:
     def test_is_listed_with_what_was_asked_and_by_whom(self, gate: Gate) -> None:
         first, second = person(), Someone()

@@ -36,7 +36,7 @@ def announced(network: Network, *, multicast: bool, boards: int = 3) -> None:
         for board in range(boards):
             announcer.remember(f"b{board}", ("10.0.0.1", board))
         announcer.remember("b0", ("10.0.0.2", 0))
-        announcer.announce(7)
+        announcer.announce(7, 3)
         await asyncio.gather(*announcer._tasks)
 
     asyncio.run(announce())
@@ -47,7 +47,7 @@ def test_the_group_hears_it_once_and_nobody_is_told_apart() -> None:
     announced(network, multicast=True)
     received = decode(network.group[0], "test")
     assert isinstance(received, Received)
-    assert placed(received) == Announcement("test", "c1s1", 7)
+    assert placed(received) == Announcement("test", "c1s1", 7, 3)
     assert network.told == []
 
 

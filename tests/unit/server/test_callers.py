@@ -194,6 +194,19 @@ class TestSessions:
         with pytest.raises(Exception, match="is revoked"):
             token(callers, ROLES[Role.OPERATOR])
 
+    def test_end_at_once_when_the_enroller_that_let_its_bearer_in_is_revoked(self) -> None:
+        revoked: set[str] = set()
+        callers = Callers(SERVER, lambda: frozenset(revoked))
+        board = LAB.enrolled("c1s8")
+        header = token(callers, board)["Authorization"]
+        assert callers.client(header).id == "c1s8"
+        revoked.add(board.identity.enroller)
+        for refused in (callers.caller, callers.client):
+            with pytest.raises(Exception, match="the key that enrolled c1s8 is revoked"):
+                refused(header)
+        with pytest.raises(Exception, match="the key that enrolled c1s8 is revoked"):
+            token(callers, board)
+
     def test_are_not_for_who_signs_certificates(self) -> None:
         with pytest.raises(Exception, match="has nothing to ask here"):
             token(Callers(SERVER), LAB.person(Role.ENROLLER))

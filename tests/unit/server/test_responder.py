@@ -54,6 +54,7 @@ class Bench:
         self.sightings: list[BoardReport] = []
         self.sent: list[tuple[bytes, Address]] = []
         self.now = 100.0
+        self.revocations = 0
         facts = ServerFacts("test", "c1s1", Location("1", "1"), "https://api", "https://blobs")
         self.responder = Responder(
             facts,
@@ -64,6 +65,7 @@ class Bench:
             lambda: 250,
             lambda seen, *_: self.sightings.append(seen),
             lambda: self.now,
+            lambda: self.revocations,
         )
 
     def plan(self, *boards: Board) -> None:
@@ -95,6 +97,12 @@ def test_m7_a_request_is_answered_with_place_load_generation_and_the_planned_ver
     assert (offer.api, offer.blobs, offer.nonce) == ("https://api", "https://blobs", b"n" * 16)
     (group,) = offer.groups
     assert (group.version, group.manifest.hex(), group.holding) == ("1", VERSION.digest, Holding.ALL)
+
+
+def test_every_offer_says_which_list_of_revoked_keys_the_server_has(bench: Bench) -> None:
+    bench.plan(board())
+    bench.revocations = 4
+    assert bench.hear(encode_request(request(board())))[0].revocations == 4
 
 
 def test_what_is_not_complete_is_never_offered_as_such(bench: Bench) -> None:

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from boardwright.errors import RefusedError
 from boardwright.model.api import REVOCATIONS_HEADER
+from boardwright.server.members import Members
 from boardwright.server.revocations import Gossip
 from boardwright.state.records import ServerRecord
 from boardwright.transfer.durable import write_durably
@@ -104,3 +106,33 @@ def test_an_older_list_is_refused(two: Two) -> None:
     two.gossip.take(signed(3, ONE))
     with pytest.raises(StaleError):
         two.gossip.take(signed(2, ONE))
+
+
+def test_a_disk_that_takes_nothing_does_not_keep_the_news_from_the_others(two: Two) -> None:
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    said: list[int] = []
+    two.revoked._write = full
+    two.gossip.on_news = lambda: said.append(two.revoked.number)
+    with pytest.raises(OSError, match="No space"):
+        two.gossip.take(signed(3, ONE))
+    two.gossip.round()
+    assert said == [3]
+    assert two.peer.told == [two.revoked.data]
+
+
+class TestAServerWhoseOwnKeyIsRevoked:
+    def test_is_no_member_from_the_moment_on_when_the_list_came(self, tmp_path: Path) -> None:
+        own = IDENTITIES.server("a")
+        members = Members(tmp_path, own, dict)
+        members.check_own()
+        members.gossip.take(signed(3, own.identity.key))
+        with pytest.raises(RefusedError, match="the key of a is revoked"):
+            members.check_own()
+
+    def test_does_not_start_again(self, tmp_path: Path) -> None:
+        own = IDENTITIES.server("a")
+        Members(tmp_path, own, dict).gossip.take(signed(3, own.identity.key))
+        with pytest.raises(RefusedError, match="the key of a is revoked"):
+            Members(tmp_path, own, dict)

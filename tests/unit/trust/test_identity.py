@@ -1,5 +1,8 @@
 """Who somebody is: certificates of the cluster's authority, of its enrollers, and of everybody else."""
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -9,6 +12,7 @@ from hypothesis import strategies as st
 
 from boardwright.errors import MalformedError
 from boardwright.model.location import Location
+from boardwright.trust import identity
 from boardwright.trust.errors import UntrustedError
 from boardwright.trust.identity import (
     MAX_CERTIFICATE,
@@ -23,6 +27,7 @@ from boardwright.trust.identity import (
 from boardwright.trust.issuing import NOWHERE, Issuer, certificate_pem, key_pem, new_key
 
 PLACE = Location("1", "3")
+KEY = new_key().public_key()
 CORE = Issuer.authority("core1")
 TRUST = Authority(CORE.certificate, "core1")
 
@@ -135,6 +140,11 @@ class TestEnrollers:
         with pytest.raises(UntrustedError, match="may not give"):
             TRUST.verify(made, self.certificate)
 
+    def test_stand_in_what_is_known_of_whom_they_let_in(self) -> None:
+        made = self.enroller.issue("c1s9", Role.BOARD, PLACE, new_key().public_key())
+        assert TRUST.verify(made, self.certificate).identity.enroller == self.key
+        assert TRUST.verify(CORE.issue("c1s9", Role.BOARD, PLACE, new_key().public_key())).identity.enroller == ""
+
     def test_take_with_them_whom_they_let_in_when_they_are_revoked(self) -> None:
         made = self.enroller.issue("c1s9", Role.BOARD, PLACE, new_key().public_key())
         with pytest.raises(UntrustedError, match="enrolled c1s9 is revoked"):
@@ -177,3 +187,23 @@ def test_keys_are_written_plain_or_behind_a_passphrase() -> None:
     hidden = serialization.load_pem_private_key(key_pem(key, "secret"), b"secret")
     assert plain.private_numbers() == hidden.private_numbers() == key.private_numbers()  # type: ignore[union-attr]
     assert certificate_pem(CORE.certificate).startswith(b"-----BEGIN CERTIFICATE-----")
+
+
+def test_many_threads_verify_at_once_though_no_more_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(identity, "MAX_KNOWN", 4)
+    trust, found = Authority(CORE.certificate, "core1"), TRUST.verify(CORE.issue("c1", Role.BOARD, PLACE, KEY))
+    monkeypatch.setattr(trust, "_verify", lambda *_: found)  # what it costs is not what is tested
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            for done in [threads.submit(_verify_many, trust, n) for n in range(8)]:
+                done.result()
+    finally:
+        sys.setswitchinterval(interval)
+    assert len(trust._known) == 4
+
+
+def _verify_many(trust: Authority, thread: int) -> None:
+    for number in range(5000):
+        trust.verify(b"%d %d" % (thread, number))

@@ -54,6 +54,16 @@ class TestAToken:
         with pytest.raises(UntrustedError, match="revoked"):
             host().read(token_of(host()), NOW, frozenset({CALLER.identity.key}))
 
+    def test_ends_at_once_when_the_key_that_enrolled_its_bearer_is_revoked(self) -> None:
+        enroller = new_key()
+        leave = CORE.issue("c1s1", Role.ENROLLER, Location("1", "1"), enroller.public_key())
+        made = Issuer("core1", "c1s1", enroller).issue("c1s9", Role.BOARD, Location("1", "9"), KEY.public_key())
+        bearer, nonce = Authority(CORE.certificate, "core1").verify(made, leave), host().nonce(NOW, SALT)
+        token = host().open(bearer, nonce, proof("c1s1", nonce, KEY), NOW)
+        assert host().read(token, NOW).identity == bearer.identity
+        with pytest.raises(UntrustedError, match="the key that enrolled c1s9 is revoked"):
+            host().read(token, NOW, frozenset({bearer.identity.enroller}))
+
     def test_that_was_changed_is_none(self) -> None:
         token = token_of(host())
         for position in range(0, len(token) - 4, 7):

@@ -95,6 +95,13 @@ class TestNobodyBelieves:
         board.revoked = frozenset({SERVER.identity.key})
         self.ignored(board, offered(), "revoked")
 
+    def test_and_it_is_named_to_whoever_has_heard_it_before(self, board: Board) -> None:
+        assert board.hear(offered()) is not None
+        assert board.hear(encode_announcement(Announcement("core1"), IDENTITIES.server("c2s1", "2"))) is not None
+        assert board.witness.outcasts() == frozenset()
+        board.revoked = frozenset({SERVER.identity.key})
+        assert board.witness.outcasts() == {"c1s1"}
+
     def test_a_replay_to_which_nobody_asked(self, board: Board) -> None:
         self.ignored(board, offered(msgspec.structs.replace(OFFER, nonce=OTHER)), "unasked")
 
