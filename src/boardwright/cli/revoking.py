@@ -42,7 +42,10 @@ def revoke(
     ] = None,
     operator: OperatorOption = None,
 ) -> None:
-    """Let somebody's keys be good no more, on every server and board."""
+    """Let somebody's keys be good no more, on every server and board.
+
+    Whom a control board's enroller has let in is refused with it, and joins again with a token.
+    """
     folder = operator_folder(context, operator)
     cluster = load_operator(folder).cluster
     authority, issuer = load_authority(folder / TRUST, cluster), known_authority(folder, cluster)

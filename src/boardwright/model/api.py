@@ -98,7 +98,10 @@ class Health(msgspec.Struct, frozen=True):
 
 
 class BoardStatus(msgspec.Struct, frozen=True):
-    """`seen` is the age in seconds of the last word from the board, None if never heard; `conflict` see BoardReport."""
+    """`seen` is the age in seconds of the last word from the board, None if never heard; `conflict` see BoardReport.
+
+    `key` is the digest of the key that it proved itself with first, None if it has not yet.
+    """
 
     id: str
     chassis: str
@@ -108,6 +111,7 @@ class BoardStatus(msgspec.Struct, frozen=True):
     seen: float | None
     groups: dict[str, GroupReport]
     conflict: str = ""
+    key: str | None = None
 
 
 class BoardList(msgspec.Struct, frozen=True):

@@ -225,7 +225,7 @@ class Admission:
 
     def approved(self, key: str, certificate: bytes, act: Act) -> Joiner:
         """The operator's certificate for who waits with this key; FailedError, UntrustedError, RefusedError."""
-        said = self._by.authority.verify(certificate).identity
+        said = self._by.authority.verify(certificate, revoked=self._by.revoked()).identity
 
         def approve() -> Joiner:
             known = self._known(key)

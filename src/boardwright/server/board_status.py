@@ -45,6 +45,7 @@ def board_status(board: str, state: MirrorState, view: BoardView | None) -> Boar
         seen=None if view is None else round(view.age, 3),
         groups=groups,
         conflict="" if view is None else view.conflict,
+        key=facts.key,
     )
 
 

@@ -19,6 +19,7 @@ def counted(parts: ApiParts) -> list[Counted]:
         Counted("plan_generation", "Generation of the newest plan here", lambda: mirror.state.plan.generation),
         Counted("lease_epoch", "Epoch of the newest lease seen here", lambda: parts.standing.epoch),
         Counted("engine_up", "1 if changes are taken", lambda: float(not parts.standing.engine)),
+        Counted("revocations", "Number of the list of revoked keys here", lambda: parts.members.revoked.number),
         Counted("boards", "Boards of the inventory", lambda: len(mirror.state.boards)),
         Counted("groups", "Groups on boards by state", lambda: _by_state(parts.board_reports), label="state"),
         Counted("groups_held", "Groups on boards that wait for a retry", lambda: len(mirror.state.held)),

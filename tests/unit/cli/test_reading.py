@@ -35,6 +35,7 @@ def test_boards_json_has_the_documented_shape(command: Command) -> None:
                     }
                 },
                 "conflict": "",
+                "key": None,
             }
         ]
     }

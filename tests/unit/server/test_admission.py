@@ -302,6 +302,13 @@ class TestApproval:
             gate.approve(gate.admission.waiting().joiners[0], Identities("core1").issuer)
         assert gate.admission.waiting().joiners[0].chain == ()
 
+    def test_of_a_key_that_was_revoked_meanwhile_is_refused(self, gate: Gate) -> None:
+        ana = person()
+        ana.join(gate, gate.token("viewer"))
+        gate.revoked = frozenset({ana.digest})
+        with pytest.raises(UntrustedError, match="the key of ana is revoked"):
+            gate.approve(gate.admission.waiting().joiners[0])
+
     def test_of_nobody_is_an_error_that_says_so(self, gate: Gate) -> None:
         ana = person()
         ana.join(gate, gate.token("viewer"))
