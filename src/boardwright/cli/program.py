@@ -20,6 +20,7 @@ from boardwright.cli import failures, output
 from boardwright.cli.approving import approve
 from boardwright.cli.demo.command import demo
 from boardwright.cli.deploying import deploy
+from boardwright.cli.doctor.command import doctor
 from boardwright.cli.init_command import init_command
 from boardwright.cli.install_units import install_units
 from boardwright.cli.join import join
@@ -95,6 +96,7 @@ app.command(short_help="Show every server.")(servers)
 app.command(short_help="Show every board, or one.")(boards)
 app.command(short_help="Show the published versions.")(software)
 app.command(short_help="Show why a board chose its server.")(explain)
+app.command(short_help="Say what is wrong, and what to do.")(doctor)
 
 
 def run(arguments: Sequence[str], session: Session) -> int:

@@ -20,6 +20,7 @@ PUT = "/v3/kv/put"
 DELETE = "/v3/kv/deleterange"
 WATCH = "/v3/watch"
 STATUS = "/v3/maintenance/status"
+MEMBERS = "/v3/cluster/member/list"
 AUTHENTICATE = "/v3/auth/authenticate"
 
 Message = dict[str, Any]
@@ -29,6 +30,7 @@ class Header(msgspec.Struct, frozen=True):
     """`revision` is that of the whole etcd cluster when it answered."""
 
     cluster_id: str = ""
+    member_id: str = ""
     revision: int = 0
 
 
@@ -58,10 +60,28 @@ class TxnReply(Reply, frozen=True):
     responses: tuple[OperationReply, ...] = ()
 
 
-class StatusReply(Reply, frozen=True):
-    """`errors` are sentences: no leader, or alarms such as a full database."""
+class StatusReply(Reply, frozen=True, rename="camel"):
+    """`errors` are sentences: no leader, or alarms such as a full database. Sizes in bytes; `leader` '0' or '': none.
+
+    `db_size_quota` comes from etcd 3.6 on.
+    """
 
     errors: tuple[str, ...] = ()
+    version: str = ""
+    leader: str = ""
+    is_learner: bool = False
+    db_size: int = 0
+    db_size_in_use: int = 0
+    db_size_quota: int = 0
+
+
+class Member(msgspec.Struct, frozen=True, rename="camel"):
+    name: str = ""
+    is_learner: bool = False
+
+
+class MembersReply(Reply, frozen=True):
+    members: tuple[Member, ...] = ()
 
 
 class TokenReply(Reply, frozen=True):

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from boardwright.cli.doctor.finding import Check
 from boardwright.cli.init import init
 from boardwright.config import load_agent, load_inventory, load_operator, load_server
 from boardwright.model.api import BoardList, ServerList, SoftwareList
@@ -143,3 +144,9 @@ def test_the_glossary_is_sorted_and_says_each_word_once() -> None:
 def test_every_decision_says_what_it_costs() -> None:
     for page in sorted((DOCS / "adr").glob("*.md")):
         assert "## Negative consequences" in page.read_text(), page.name
+
+
+def test_every_check_of_the_doctor_is_explained_and_no_other() -> None:
+    text = (DOCS / "operate" / "doctor.md").read_text()
+    explained = {row[0] for row in rows(text) if len(row) == 3} - {"check"}
+    assert {name for name in explained if not set(name) <= {"-"}} == {check.value for check in Check}
