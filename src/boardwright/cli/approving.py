@@ -17,7 +17,7 @@ from boardwright.cli import output
 from boardwright.cli.enrolling import known_authority
 from boardwright.cli.issued import record_issued
 from boardwright.cli.output import Format, FormatOption
-from boardwright.cli.session import OperatorOption, connect, operator_folder
+from boardwright.cli.session import OperatorOption, connect, operator_folder, secret_of
 from boardwright.config import load_operator
 from boardwright.errors import FailedError, MalformedError, RefusedError
 from boardwright.model.admission import Joiner, JoinerList
@@ -54,7 +54,7 @@ def approve(
             done = client.dismiss(joiner.key)
         else:
             check_said(joiner, role, key or "")
-            issuer = known_authority(folder, load_operator(folder).cluster)
+            issuer = known_authority(folder, load_operator(folder).cluster, secret_of(context))
             public = read_public_key(joiner.public_key)
             if key_digest(public) != joiner.key:
                 raise MalformedError(f"the server names one key of {joiner.id} and would have another certified")

@@ -31,21 +31,26 @@ from boardwright.config.members import (
 )
 from boardwright.config.written import engine_drop_in
 from boardwright.errors import RefusedError
-from boardwright.trust.credentials import load_key, read_file
+from boardwright.trust.credentials import AUTHORITY as CLUSTER_AUTHORITY
+from boardwright.trust.credentials import read_file
 from boardwright.trust.engine_authority import EngineAuthority
 from boardwright.trust.issuing import key_pem, new_key
+from boardwright.trust.keys import Secret, is_locked, open_key
 
 AUTHORITY = "engine.pem"  # in the operator's keys/ the key, in its trust/ the certificate
 MEMBERS = "members"  # in the operator's folder: members on hosts that are no boards
 DROP_IN = Path("server.toml.d/engine.toml")
 
 
-def write_engine(directory: Path, cluster: ClusterInventory) -> None:
-    """Write what a new cluster's engine needs into the folders below `directory`, which are there."""
+def write_engine(directory: Path, cluster: ClusterInventory, passphrase: str = "") -> None:
+    """Write what a new cluster's engine needs into the folders below `directory`, which are there.
+
+    `passphrase` locks the key of the engine's authority, '' does not.
+    """
     members = members_of(cluster)
     if not members:
         return
-    authority = _new_authority(directory / OPERATOR, cluster.name)
+    authority = _new_authority(directory / OPERATOR, cluster.name, passphrase)
     for name, host, folder in _holders(cluster, members):
         _enroll(directory / folder, authority, name, host)
     for member in members:
@@ -53,9 +58,10 @@ def write_engine(directory: Path, cluster: ClusterInventory) -> None:
         (directory / _folder(member) / CONFIG).write_text(text, encoding="utf-8")
 
 
-def add_engine(workspace: Path, directory: Path, cluster: ClusterInventory) -> "Additions":
+def add_engine(workspace: Path, directory: Path, cluster: ClusterInventory, secret: Secret) -> "Additions":
     """Write what is missing into the new folders in `workspace`, and prepare what those in `directory` lack.
 
+    A new key is locked as that of the cluster's authority is; `secret` tells the passphrase of a locked one.
     Raises RefusedError for an operator's folder without the authority's key, UsageError.
     """
     members = members_of(cluster)
@@ -65,14 +71,18 @@ def add_engine(workspace: Path, directory: Path, cluster: ClusterInventory) -> "
     operator = directory / OPERATOR
     there = tuple(member for member in members if (directory / _folder(member) / CONFIG).is_file())
     if (operator / KEYS / AUTHORITY).exists():
-        authority = EngineAuthority(load_key(operator / KEYS / AUTHORITY), read_file(operator / TRUST / AUTHORITY))
+        authority = EngineAuthority(
+            open_key(operator / KEYS / AUTHORITY, secret), read_file(operator / TRUST / AUTHORITY)
+        )
     elif there:
         raise RefusedError(
             f"{operator / KEYS / AUTHORITY} is missing: without the engine's authority no member can be added",
             hint="bring back the operator's folder as `boardwright init` made it",
         )
     else:
-        authority = _new_authority(additions.stage(Path(OPERATOR)), cluster.name)
+        alike = operator / KEYS / CLUSTER_AUTHORITY
+        passphrase = secret(str(alike)) if is_locked(alike) else ""
+        authority = _new_authority(additions.stage(Path(OPERATOR)), cluster.name, passphrase)
     for name, host, folder in _holders(cluster, members):
         if not (directory / folder / FILES).is_dir():
             _enroll(_into(workspace, directory, folder, additions), authority, name, host)
@@ -154,11 +164,11 @@ def _into(workspace: Path, directory: Path, folder: Path, additions: Additions) 
     return additions.stage(folder)
 
 
-def _new_authority(operator: Path, cluster: str) -> EngineAuthority:
+def _new_authority(operator: Path, cluster: str, passphrase: str) -> EngineAuthority:
     authority = EngineAuthority.new(cluster)
     for folder in (operator / KEYS, operator / TRUST):
         folder.mkdir(mode=0o700, exist_ok=True)
-    write_private(operator / KEYS / AUTHORITY, key_pem(authority.key))
+    write_private(operator / KEYS / AUTHORITY, key_pem(authority.key, passphrase))
     (operator / TRUST / AUTHORITY).write_bytes(authority.certificate)
     return authority
 

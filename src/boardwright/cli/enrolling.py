@@ -22,6 +22,7 @@ from boardwright.trust.credentials import AUTHORITY, CERTIFICATE, KEY, load_auth
 from boardwright.trust.enroller import ENROLLER, ENROLLER_KEY
 from boardwright.trust.identity import Role
 from boardwright.trust.issuing import NOWHERE, Issuer, certificate_pem, key_pem, new_key
+from boardwright.trust.keys import Secret, open_key
 from boardwright.trust.names import ONLINE_KEY, ROOT_FILE, TARGETS_FILE
 from boardwright.trust.offline import RootKeys, new_root, new_targets, online_key, signer_of
 
@@ -37,8 +38,11 @@ def found_authority(cluster: str) -> Issuer:
     return Issuer.authority(cluster)
 
 
-def known_authority(operator: Path, cluster: str) -> Issuer:
-    """The authority whose key lies in the operator's folder; UsageError, or RefusedError if it is not there."""
+def known_authority(operator: Path, cluster: str, secret: Secret) -> Issuer:
+    """The authority whose key lies in the operator's folder; UsageError, or RefusedError if it is not there.
+
+    `secret` is asked if the key is locked.
+    """
     path = operator / KEYS / AUTHORITY
     if not path.exists():
         raise RefusedError(
@@ -46,7 +50,7 @@ def known_authority(operator: Path, cluster: str) -> Issuer:
             hint="bring back the operator's folder as `boardwright init` made it",
         )
     authority = load_authority(operator / TRUST, cluster)
-    return Issuer(cluster, cluster, load_key(path), authority.certificate)
+    return Issuer(cluster, cluster, open_key(path, secret), authority.certificate)
 
 
 def enroll_board(folder: Path, board: Board, issuer: Issuer) -> None:
@@ -69,14 +73,14 @@ def record_board(operator: Path, folder: Path) -> list[Path]:
     return [record_issued(operator, load_certificates(file)[0]) for file in there]
 
 
-def sign_first(parent: Path, operator: Path, inventory: ClusterInventory, now: float) -> None:
+def sign_first(parent: Path, operator: Path, inventory: ClusterInventory, now: float, passphrase: str = "") -> None:
     """Make the operator's signing keys; write the first root and targets into every folder below `parent`.
 
-    `now` is seconds since the epoch.
+    `now` is seconds since the epoch; `passphrase` locks the keys, '' does not.
     """
     root, targets = new_key(), new_key()
-    write_private(operator / KEYS / ROOT_KEY, key_pem(root))
-    write_private(operator / KEYS / TARGETS_KEY, key_pem(targets))
+    write_private(operator / KEYS / ROOT_KEY, key_pem(root, passphrase))
+    write_private(operator / KEYS / TARGETS_KEY, key_pem(targets, passphrase))
     signers = signer_of(root), signer_of(targets)
     ids = [entry.board.id for entry in inventory.servers]
     online = [online_key(signer_of(load_key(parent / server / ONLINE_KEY)), server) for server in ids]
@@ -96,13 +100,16 @@ def copy_first(folder: Path, operator: Path, board: Board) -> None:
         (folder / TRUST / file).write_bytes((operator / TRUST / file).read_bytes())
 
 
-def enroll_operator(folder: Path, issuer: Issuer) -> None:
-    """Write the operator's own key and certificate, and the authority's key; the folder ``keys`` for more."""
+def enroll_operator(folder: Path, issuer: Issuer, passphrase: str = "") -> None:
+    """Write the operator's own key and certificate, and the authority's key; the folder ``keys`` for more.
+
+    `passphrase` locks the authority's key, '' does not. The operator's own is for every command, and not locked.
+    """
     key = new_key()
     certificate = issuer.issue(ADMIN, Role.ADMIN, NOWHERE, key.public_key())
     _write(folder, certificate, key_pem(key), issuer)
     (folder / KEYS).mkdir(mode=0o700)
-    write_private(folder / KEYS / AUTHORITY, key_pem(issuer.key))
+    write_private(folder / KEYS / AUTHORITY, key_pem(issuer.key, passphrase))
 
 
 def write_private(path: Path, data: bytes) -> None:

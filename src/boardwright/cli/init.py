@@ -35,6 +35,7 @@ from boardwright.cli.enrolling import (
     record_board,
     sign_first,
 )
+from boardwright.cli.passphrase import unlocked
 from boardwright.config import ClusterInventory, InventoryBoard, load_inventory, load_operator
 from boardwright.config.inventory import OPERATOR
 from boardwright.config.members import engine_sentences
@@ -43,6 +44,7 @@ from boardwright.config.written import agent_toml, cluster_toml, operator_toml, 
 from boardwright.errors import FailedError, RefusedError, UsageError
 from boardwright.trust.credentials import CERTIFICATE, KEY
 from boardwright.trust.issuing import Issuer
+from boardwright.trust.keys import Secret
 
 
 class InitResult(msgspec.Struct, frozen=True):
@@ -59,21 +61,24 @@ class InitResult(msgspec.Struct, frozen=True):
     sentences: tuple[str, ...] = ()
 
 
-def init(directory: Path, inventory: Path, add: bool = False) -> InitResult:
+def init(
+    directory: Path, inventory: Path, add: bool = False, *, passphrase: str = "", secret: Secret = unlocked
+) -> InitResult:
     """Write the folders of every board in `inventory` (a cluster.toml) below `directory`.
 
+    `passphrase` locks the operator's new keys, '' does not; `secret` tells that of a locked authority, to add to it.
     Raises UsageError for a bad inventory, RefusedError for an existing folder or another cluster's, FailedError
     if the disk refuses; after an error nothing is left behind.
     """
     cluster = load_inventory(inventory)
     directory = directory.absolute()
     try:
-        return _add(directory, cluster) if add else _create(directory, cluster)
+        return _add(directory, cluster, secret) if add else _create(directory, cluster, passphrase)
     except OSError as error:
         raise FailedError(f"{directory}: the folders of cluster {cluster.name} could not be written") from error
 
 
-def _create(directory: Path, cluster: ClusterInventory) -> InitResult:
+def _create(directory: Path, cluster: ClusterInventory, passphrase: str) -> InitResult:
     if directory.exists() or directory.is_symlink():
         raise RefusedError(
             f"{directory} exists already, nothing was changed",
@@ -82,7 +87,7 @@ def _create(directory: Path, cluster: ClusterInventory) -> InitResult:
     above = [one for one in directory.parents if not one.exists()]  # the nearest first
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
-        _make(directory, cluster)
+        _make(directory, cluster, passphrase)
     except BaseException:
         for one in above:
             with contextlib.suppress(OSError):  # it was not made, or somebody else uses it
@@ -92,25 +97,25 @@ def _create(directory: Path, cluster: ClusterInventory) -> InitResult:
     return InitResult(directory, directory / OPERATOR, created, sentences=engine_sentences(cluster))
 
 
-def _make(directory: Path, cluster: ClusterInventory) -> None:
+def _make(directory: Path, cluster: ClusterInventory, passphrase: str) -> None:
     workspace = _workspace(directory.parent, "boardwright-init")
     try:
         issuer = found_authority(cluster.name)
         for entry in cluster.boards:
             _write_board(workspace, cluster, entry, issuer)
         _write_operator(workspace / OPERATOR, cluster)
-        enroll_operator(workspace / OPERATOR, issuer)
+        enroll_operator(workspace / OPERATOR, issuer, passphrase)
         for who in (OPERATOR, *(entry.board.id for entry in cluster.boards)):
             record_board(workspace / OPERATOR, workspace / who)
-        sign_first(workspace, workspace / OPERATOR, cluster, time.time())
-        write_engine(workspace, cluster)
+        sign_first(workspace, workspace / OPERATOR, cluster, time.time(), passphrase)
+        write_engine(workspace, cluster, passphrase)
         workspace.rename(directory)
     except BaseException:
         shutil.rmtree(workspace, ignore_errors=True)
         raise
 
 
-def _add(directory: Path, cluster: ClusterInventory) -> InitResult:
+def _add(directory: Path, cluster: ClusterInventory, secret: Secret) -> InitResult:
     operator = directory / OPERATOR
     if not (operator / OPERATOR_FILE).is_file():
         raise UsageError(f"{directory} is not a folder that init made", hint="leave --add out to make a new one")
@@ -124,7 +129,7 @@ def _add(directory: Path, cluster: ClusterInventory) -> InitResult:
     for entry in cluster.boards:
         if entry not in missing:
             _check_whole(directory / entry.board.id, entry)
-    issuer = known_authority(operator, cluster.name)
+    issuer = known_authority(operator, cluster.name, secret)
     moved: list[Path] = []
     recorded: list[Path] = []
     additions: Additions | None = None
@@ -134,7 +139,7 @@ def _add(directory: Path, cluster: ClusterInventory) -> InitResult:
             _write_board(workspace, cluster, entry, issuer)
             copy_first(workspace / entry.board.id, operator, entry.board)
         _write_operator(workspace / OPERATOR, cluster)
-        additions = add_engine(workspace, directory, cluster)
+        additions = add_engine(workspace, directory, cluster, secret)
         for entry in missing:
             place = directory / entry.board.id
             (workspace / entry.board.id).rename(place)

@@ -19,8 +19,8 @@ from typing import Annotated
 import typer
 
 from boardwright.cli import output
-from boardwright.cli.passphrase import secret_of
 from boardwright.cli.publish import CaseOption, GroupOption, TypesOption, VersionOption, options_of
+from boardwright.cli.session import secret_of
 from boardwright.errors import FailedError, RefusedError, UsageError
 from boardwright.model.software import Target
 from boardwright.transfer.durable import write_durably

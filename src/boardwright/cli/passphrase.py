@@ -5,20 +5,19 @@ Rules:
 * A file named by ``--passphrase-file`` (its first line), else the variable BOARDWRIGHT_PASSPHRASE, else whoever sits at
   the terminal; where nobody does, the command ends and says so.
 * It is asked for only when a locked key is used, and once for a command.
+* New keys are locked by what a file or the variable says; nobody is asked, because a slip would lock them for good.
 """
 
 import getpass
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from boardwright.cli.session import PASSPHRASE as VARIABLE
-from boardwright.cli.session import session_of
 from boardwright.errors import UsageError
 
+VARIABLE = "BOARDWRIGHT_PASSPHRASE"
 MAX_LENGTH = 1024  # bytes; what OpenSSL takes of a passphrase
 PassphraseOption = Annotated[
     Path | None,
@@ -31,17 +30,18 @@ PassphraseOption = Annotated[
 ]
 
 
-def secret_of(context: typer.Context) -> Callable[[str], str]:
-    """What tells the passphrase of a locked key; raises UsageError."""
-    session = session_of(context)
-    known: list[str] = []
+class Unlocking:
+    """Tells the passphrase of a locked key, out of `file`, the `variable`'s value, or by asking."""
 
-    def tell(what: str) -> str:
-        if not known:
-            known.append(_said(session.passphrase_file, session.passphrase) or _asked(f"passphrase of {what}: "))
-        return known[0]
+    def __init__(self, file: Path | None, variable: str) -> None:
+        self._file = file
+        self._variable = variable
+        self._known = ""
 
-    return tell
+    def __call__(self, what: str) -> str:
+        """Raises UsageError."""
+        self._known = self._known or _said(self._file, self._variable) or _asked(f"passphrase of {what}: ")
+        return self._known
 
 
 def new_passphrase(file: Path | None, variable: str) -> str:

@@ -12,7 +12,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Annotated, cast
 
-import msgspec
 import typer
 
 from boardwright import __version__
@@ -70,8 +69,7 @@ def _program(
 ) -> None:
     """Deploys software onto the boards of systems built from chassis."""
     session = context.find_object(Session) or Session.of(os.environ)
-    session = msgspec.structs.replace(session, operator=operator) if operator else session
-    context.obj = msgspec.structs.replace(session, passphrase_file=passphrase_file) if passphrase_file else session
+    context.obj = session.of_command(operator, passphrase_file)
 
 
 # The short sentences are what the list of commands has room for in 80 columns.

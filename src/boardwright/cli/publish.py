@@ -12,9 +12,8 @@ import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from boardwright.cli import output
-from boardwright.cli.passphrase import secret_of
 from boardwright.cli.publishing import Shipment, pack_for, refuse_other_content, send, shipment_of
-from boardwright.cli.session import OperatorOption, connect, operator_folder
+from boardwright.cli.session import OperatorOption, connect, operator_folder, secret_of
 from boardwright.cli.signing import signed_already, signing
 from boardwright.errors import UsageError
 from boardwright.model.software import digest_of

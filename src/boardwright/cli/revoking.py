@@ -18,7 +18,7 @@ import typer
 from boardwright.cli import output
 from boardwright.cli.enrolling import TRUST, known_authority
 from boardwright.cli.issued import issued_to
-from boardwright.cli.session import OperatorOption, connect, operator_folder
+from boardwright.cli.session import OperatorOption, connect, operator_folder, secret_of
 from boardwright.config import load_operator
 from boardwright.errors import FailedError, UnreachableError, UsageError
 from boardwright.model.software import is_digest
@@ -48,7 +48,7 @@ def revoke(
     """
     folder = operator_folder(context, operator)
     cluster = load_operator(folder).cluster
-    authority, issuer = load_authority(folder / TRUST, cluster), known_authority(folder, cluster)
+    authority, issuer = load_authority(folder / TRUST, cluster), known_authority(folder, cluster, secret_of(context))
     keys = _keys_of(folder, who, key, authority)
     with connect(context, operator) as client:
         number, data = _revoked(folder, keys, authority, issuer, client)

@@ -16,16 +16,18 @@ import msgspec
 import typer
 
 from boardwright.cli.enrolling import TRUST
+from boardwright.cli.passphrase import VARIABLE as PASSPHRASE
+from boardwright.cli.passphrase import Unlocking, unlocked
 from boardwright.config import load_operator
 from boardwright.errors import UsageError
 from boardwright.net.api_client import ApiClient
 from boardwright.transfer.durable import write_durably
 from boardwright.trust.credentials import CERTIFICATE, KEY, load_credentials
+from boardwright.trust.keys import Secret, open_key
 from boardwright.trust.lines import Lines, lines_of
 from boardwright.trust.revoked import FILE, RevokedKeys
 
 VARIABLE = "BOARDWRIGHT_OPERATOR"
-PASSPHRASE = "BOARDWRIGHT_PASSPHRASE"  # noqa: S105 - the name of the variable
 DEFAULT = Path(".config/boardwright")
 
 OperatorOption = Annotated[
@@ -40,12 +42,16 @@ OperatorOption = Annotated[
 
 
 class Session(msgspec.Struct, frozen=True):
-    """`operator` is the folder named before the command, by the environment or by default; so is what unlocks keys."""
+    """`operator` is the folder named before the command, by the environment or by default; so is what unlocks keys.
+
+    `secret` tells it of a locked key.
+    """
 
     operator: Path
     connect: Callable[[Sequence[str], Lines, str], ApiClient] = ApiClient.of
     passphrase: str = ""
     passphrase_file: Path | None = None
+    secret: Secret = unlocked
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> "Session":
@@ -53,12 +59,22 @@ class Session(msgspec.Struct, frozen=True):
         folder = Path(named) if named else Path(environment.get("HOME", "/root")) / DEFAULT
         return cls(folder, passphrase=environment.get(PASSPHRASE, ""))
 
+    def of_command(self, operator: Path | None, passphrase_file: Path | None) -> "Session":
+        """The session of one command, with what was said before it."""
+        file = passphrase_file or self.passphrase_file
+        return msgspec.structs.replace(
+            self,
+            operator=operator or self.operator,
+            passphrase_file=file,
+            secret=Unlocking(file, self.passphrase),
+        )
+
 
 def connect(context: typer.Context, operator: Path | None) -> ApiClient:
     """A client of the cluster that the operator's folder names; raises UsageError if there is no such folder."""
     folder = operator_folder(context, operator)
     settings = load_operator(folder)
-    lines, revoked = _lines(folder, settings.cluster)
+    lines, revoked = _lines(folder, settings.cluster, secret_of(context))
     return session_of(context).connect(settings.servers, lines, settings.cluster).heed(revoked)
 
 
@@ -68,6 +84,11 @@ def session_of(context: typer.Context) -> Session:
     if session is None:
         raise UsageError("the program was started without a session")
     return session
+
+
+def secret_of(context: typer.Context) -> Secret:
+    """What tells the passphrase of a locked key; the same for all keys of a command."""
+    return session_of(context).secret
 
 
 def operator_folder(context: typer.Context, operator: Path | None) -> Path:
@@ -83,14 +104,16 @@ def operator_folder(context: typer.Context, operator: Path | None) -> Path:
     return folder
 
 
-def operator_lines(folder: Path, cluster: str) -> Lines:
+def operator_lines(folder: Path, cluster: str, secret: Secret = unlocked) -> Lines:
     """The lines of who owns the operator's folder; raises UsageError."""
-    return _lines(folder, cluster)[0]
+    return _lines(folder, cluster, secret)[0]
 
 
-def _lines(folder: Path, cluster: str) -> tuple[Lines, RevokedKeys]:
+def _lines(folder: Path, cluster: str, secret: Secret) -> tuple[Lines, RevokedKeys]:
     """The lines, and the list of revoked keys that they go by, kept in the folder."""
-    credentials = load_credentials(folder / CERTIFICATE, folder / KEY, folder / TRUST, cluster)
+    credentials = load_credentials(
+        folder / CERTIFICATE, folder / KEY, folder / TRUST, cluster, open_key=lambda path: open_key(path, secret)
+    )
     revoked = RevokedKeys(folder / FILE, credentials.authority, write_durably)
     return lines_of(credentials, revoked.keys), revoked
 

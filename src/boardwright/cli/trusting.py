@@ -4,7 +4,8 @@ Rules:
 
 * Everything is signed here, with the keys in the operator's folder, on top of what the cluster has, which is verified
   from the operator's own first root. The cluster takes a change whole or not at all.
-* A new key is on the disk before anybody is told of it, and the old one until the cluster has taken the new.
+* A new key is on the disk before anybody is told of it, and the old one until the cluster has taken the new. It is
+  locked as the old one was, by the same passphrase.
 """
 
 import time
@@ -16,8 +17,7 @@ import typer
 from boardwright.cli import output
 from boardwright.cli.enrolling import KEYS, ROOT_KEY, TARGETS_KEY, write_private
 from boardwright.cli.output import Format, FormatOption
-from boardwright.cli.passphrase import secret_of
-from boardwright.cli.session import OperatorOption, connect, operator_folder
+from boardwright.cli.session import OperatorOption, connect, operator_folder, secret_of
 from boardwright.cli.signing import verified
 from boardwright.errors import RefusedError, UsageError
 from boardwright.model.api import TrustChange
@@ -25,7 +25,7 @@ from boardwright.model.software import check_name
 from boardwright.net.api_client import ApiClient
 from boardwright.trust.credentials import load_key
 from boardwright.trust.issuing import key_pem, new_key
-from boardwright.trust.keys import Secret, open_key, read_public
+from boardwright.trust.keys import Secret, is_locked, open_key, read_public
 from boardwright.trust.names import ONLINE_KEY, TARGETS, group_role
 from boardwright.trust.offline import (
     RootKeys,
@@ -76,13 +76,14 @@ def show(context: typer.Context, operator: OperatorOption = None, form: FormatOp
 def rotate_root(context: typer.Context, operator: OperatorOption = None) -> None:
     """Make a new root key and let the cluster trust it instead of the old one."""
     folder = operator_folder(context, operator)
-    place = folder / KEYS / ROOT_KEY
+    place, secret = folder / KEYS / ROOT_KEY, secret_of(context)
     with connect(context, operator) as client:
         roles = verified(folder, client.signed_metadata())
+        old = signer_of(open_key(place, secret))  # first: the passphrase is the right one from here on
         new = place.with_name(ROOT_KEY + _NEXT)
         if not new.exists():  # else one that was made and not taken: the cluster has not heard of it
-            write_private(new, key_pem(new_key()))
-        old, heir = signer_of(open_key(place, secret_of(context))), signer_of(load_key(new))
+            write_private(new, key_pem(new_key(), secret(str(place)) if is_locked(place) else ""))
+        heir = signer_of(open_key(new, secret))
         keys = RootKeys.of(roles.roots[-1])
         keys = RootKeys([heir.public_key], keys.targets, keys.online)
         client.change_trust(TrustChange(root=next_root(roles.roots[-1], keys, [old, heir], time.time())))

@@ -10,6 +10,7 @@ Rules:
 """
 
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 from cryptography import x509
@@ -24,6 +25,7 @@ CERTIFICATE = "certificate.pem"
 KEY = "key.pem"
 AUTHORITY = "authority.pem"  # in the folder of what is trusted
 MAX_FILE = 64 * 1024  # bytes; ours have one or two kilobytes
+OpenKey = Callable[[Path], ec.EllipticCurvePrivateKey]
 _HINT = "copy the folder that `boardwright init` made, as a whole"
 
 
@@ -57,11 +59,13 @@ class Credentials:
         return self._key.sign(data, ec.ECDSA(hashes.SHA256()))
 
 
-def load_credentials(certificate: Path, key: Path, trust: Path, cluster: str, subject: str = "") -> Credentials:
-    """Read the files of `subject` ('': whoever it is); raises UsageError."""
+def load_credentials(
+    certificate: Path, key: Path, trust: Path, cluster: str, subject: str = "", open_key: OpenKey | None = None
+) -> Credentials:
+    """Read the files of `subject` ('': whoever it is), the key by `open_key` if it may be locked; raises UsageError."""
     authority = load_authority(trust, cluster)
     chain = load_certificates(certificate)
-    private = load_key(key)
+    private = (open_key or load_key)(key)
     try:
         found = Credentials(chain, private, authority)
     except UntrustedError as error:

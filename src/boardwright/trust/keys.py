@@ -28,8 +28,12 @@ _LOCKED = b"BEGIN ENCRYPTED PRIVATE KEY"
 
 def open_key(path: Path, secret: Secret) -> ec.EllipticCurvePrivateKey:
     """The private key in a file; `secret` is asked if it is locked. Raises UsageError."""
-    locked = _LOCKED in read_file(path)
-    return load_key(path, secret(str(path)) if locked else "")
+    return load_key(path, secret(str(path)) if is_locked(path) else "")
+
+
+def is_locked(path: Path) -> bool:
+    """Whether the private key in a file needs a passphrase; raises UsageError."""
+    return _LOCKED in read_file(path)
 
 
 def open_signer(key: str, public: Path | None, secret: Secret) -> SigningKey:

@@ -7,6 +7,7 @@ import pytest
 
 from boardwright.cli.enrolling import known_authority
 from boardwright.cli.init import init
+from boardwright.cli.passphrase import unlocked
 from boardwright.cli.program import run
 from boardwright.cli.session import Session
 from boardwright.net.api_client import ApiClient
@@ -105,7 +106,7 @@ def test_the_folders_of_the_boards_are_not_needed(desk: Desk) -> None:
 
 
 def test_keys_that_only_the_servers_know_of_are_kept(desk: Desk) -> None:
-    key = known_authority(desk.operator, "core1").key
+    key = known_authority(desk.operator, "core1", unlocked).key
     desk.lists.append(sign_revocations(Revocations("core1", 7, frozenset({"1" * 64})), key))
     assert desk.runs("c1s3") == 0
     assert (desk.newest.number, desk.newest.keys) == (8, {"1" * 64, desk.key("c1s3")})
