@@ -231,7 +231,8 @@ def converged(story: Story) -> Iterator[str]:
         if (at.generation, at.wanted, at.running) != (last.generation, named, named) or at.state != "confirmed":
             yield (
                 f"{board} stands at generation {at.generation}, {at.state}, running {at.running[:12] or 'nothing'}, "
-                f"not at {last.generation} with {named[:12] or 'nothing'}, {healed[-1].bound:g} s after the end of faults"
+                f"not at {last.generation} with {named[:12] or 'nothing'}, "
+                f"{healed[-1].bound:g} s after the end of faults"
             )
         elif named and (board not in in_place or in_place[board].version != wanted.get(board)):
             yield f"{board} says that it runs {wanted.get(board)}, which is not in place"

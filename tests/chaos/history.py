@@ -23,7 +23,6 @@ class Event(msgspec.Struct, frozen=True, tag_field="event"):
     """One line of the history."""
 
 
-
 class BoardIs(Event, frozen=True):
     """A board of the cluster, as the operator's list has it."""
 

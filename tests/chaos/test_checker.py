@@ -64,9 +64,7 @@ def test_a_history_comes_back_from_its_file_as_it_was(tmp_path: Path) -> None:
     assert read(tmp_path / "history.jsonl") == told()
 
 
-def test_a_history_that_was_kept_is_judged_by_a_command(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_history_that_was_kept_is_judged_by_a_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path / "history.jsonl", told())
     assert main([str(tmp_path / "history.jsonl")]) == 0
     write(tmp_path / "history.jsonl", [*told(), Died(1.0, "server-c1s1", -11)])
