@@ -24,8 +24,9 @@ TIMEOUT = 60.0  # seconds that a slow machine may take for any one expectation
 class Cluster:
     """Boards as (id, chassis, slot, server) on addresses of their own; every process is stopped at the end."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, engine: str = "") -> None:
         self.directory = directory
+        self.engine = engine or f"sqlite:{directory}/state.db"
         self.network, self._claim = claim_network()
         self.port = random.randint(20000, 60000)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -41,7 +42,7 @@ class Cluster:
             f'name = "test{self.port}"',
             'interface = "lo"',
             f'multicast = "239.255.66.87:{self.port}"',
-            f'engine = "sqlite:{self.directory}/state.db"',
+            f'engine = "{self.engine}"',
         ]
         for chassis, slot, server in places:
             board = f"c{chassis}s{slot}"

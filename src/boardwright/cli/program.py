@@ -27,11 +27,12 @@ from boardwright.cli.packing import pack_command, sign
 from boardwright.cli.passphrase import PassphraseOption
 from boardwright.cli.programs import agent, server
 from boardwright.cli.publish import publish
-from boardwright.cli.reading import boards, explain, servers, software, status
+from boardwright.cli.reading import boards, explain, servers, software
 from boardwright.cli.retrying import retry
 from boardwright.cli.revoking import revoke
 from boardwright.cli.rollouts import rollout
 from boardwright.cli.session import OperatorOption, Session
+from boardwright.cli.status import status
 from boardwright.cli.tokens import token
 from boardwright.cli.trusting import trust
 from boardwright.errors import BoardwrightError

@@ -1,6 +1,6 @@
-"""The commands that only look: status, servers, boards, software, explain."""
+"""The commands that only look: servers, boards, software, explain (``status`` is in ``status.py``)."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -8,12 +8,10 @@ import typer
 from boardwright.cli import output
 from boardwright.cli.output import Format, FormatOption
 from boardwright.cli.session import OperatorOption, connect
-from boardwright.errors import FailedError
-from boardwright.model.api import BoardList, BoardStatus, ServerList, SoftwareList
-from boardwright.model.report import SILENT_AFTER, DeploymentState, Explanation
+from boardwright.model.api import BoardList, ServerList, SoftwareList
+from boardwright.model.report import Explanation
 
 NAMED_VERSIONS = 3  # versions that the table of servers names; `-o json` names all
-NAMED_BOARDS = 5  # boards that `status` names of each trouble
 
 BoardArgument = Annotated[str | None, typer.Argument(metavar="[ID]", help="One board only.", show_default=False)]
 
@@ -196,72 +194,3 @@ def show_explanation(board: str, explanation: Explanation) -> None:
     if explanation.ignored:
         counts = ", ".join(f"{count} {reason}" for reason, count in sorted(explanation.ignored.items()))
         output.say(f"not believed since the agent started: {counts}")
-
-
-def status(context: typer.Context, operator: OperatorOption = None, form: FormatOption = Format.TABLE) -> None:
-    """Show in a few lines how the cluster is; exit 1 if it takes no changes now."""
-    with connect(context, operator) as client:
-        health, found_servers, found_boards, rollouts, alarms = (
-            client.health(),
-            client.servers(),
-            client.boards(),
-            client.rollouts(),
-            client.alarms().alarms,
-        )
-    states: dict[str, int] = {}
-    for board in found_boards.boards:
-        for group in board.groups.values():
-            states[group.state.value] = states.get(group.state.value, 0) + 1
-    active = next((server.id for server in found_servers.servers if server.role == "active"), None)
-    sick = {server.id: server.health for server in found_servers.servers if server.health != "healthy"}
-    running = [rollout.id for rollout in rollouts.rollouts if rollout.state == "running"]
-    trouble = tuple(_trouble(sick, found_boards))
-    if form is Format.JSON:
-        output.show_json(
-            {
-                "cluster": health.cluster,
-                "generation": health.generation,
-                "engine": health.engine,
-                "active": active,
-                "servers": len(found_servers.servers),
-                "unhealthy": sick,
-                "boards": len(found_boards.boards),
-                "states": states,
-                "rollouts_running": running,
-                "trouble": trouble,
-                "alarms": alarms,
-            }
-        )
-    else:
-        output.say(f"cluster {health.cluster}, plan generation {health.generation}, release {health.release}")
-        output.say(f"servers: {len(found_servers.servers)}, active {active or 'none'}")
-        counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "nothing deployed"
-        output.say(f"boards: {len(found_boards.boards)}; groups on them: {counts}")
-        output.say(f"rollouts running: {', '.join(running) or 'none'}")
-        for sentence in trouble:
-            output.say(f"trouble: {sentence}")
-        for alarm in alarms:
-            output.say(f"alarm {alarm.kind} ({alarm.server}, {output.ago(alarm.seconds)}): {alarm.sentence}")
-    if health.engine or active is None:
-        raise FailedError(f"changes are not taken now: {health.engine or 'no server is active'}")
-
-
-def _trouble(sick: Mapping[str, str], boards: BoardList) -> Iterator[str]:
-    """A sentence for each kind of thing that somebody should look at."""
-    for server, health in sorted(sick.items()):
-        yield f"server {server} is {health}"
-    failed = [board.id for board in boards.boards if _has_failed(board)]
-    silent = [board.id for board in boards.boards if board.seen is None or board.seen > SILENT_AFTER]
-    misplaced = [board.id for board in boards.boards if board.conflict]
-    for ids, what in (
-        (failed, "failed a deployment"),
-        (silent, f"not heard for {SILENT_AFTER:.0f} s"),
-        (misplaced, "activate nothing, location-conflict"),
-    ):
-        if ids:
-            named = ", ".join(ids[:NAMED_BOARDS]) + (" ..." if len(ids) > NAMED_BOARDS else "")
-            yield f"{output.count(len(ids), 'board')} {what}: {named}"
-
-
-def _has_failed(board: BoardStatus) -> bool:
-    return any(group.state is DeploymentState.FAILED for group in board.groups.values())

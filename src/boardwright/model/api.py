@@ -84,7 +84,8 @@ class Problem(msgspec.Struct, frozen=True):
 class Health(msgspec.Struct, frozen=True):
     """`engine` is '' when changes are taken, else why not; `release` is Boardwright's version.
 
-    `active` is the API's URL of the active server, `blobs` the base URL of this server's blob port.
+    `active` is the API's URL of the active server, `blobs` the base URL of this server's blob port. `works` and `waits`
+    are sentences for people: what this server does, and what does not go on now and why.
     """
 
     server: str
@@ -95,6 +96,8 @@ class Health(msgspec.Struct, frozen=True):
     engine: str = ""
     active: str | None = None
     blobs: str = ""
+    works: tuple[str, ...] = ()
+    waits: tuple[str, ...] = ()
 
 
 class BoardStatus(msgspec.Struct, frozen=True):

@@ -90,6 +90,11 @@ class ApiClient:
         answer = self._servers.ask(call) if base is None else self._servers.ask_at(base, call)
         return _decode(answer, call, Health)
 
+    def healths(self) -> tuple[Health, ...]:
+        """Of every server that answers."""
+        call = Call("GET", "/v1/health")
+        return tuple(_decode(answer, call, Health) for answer in self._servers.ask_any(call))
+
     def boards(self, board: str | None = None) -> BoardList:
         """Every board, or one; FailedError if it does not exist."""
         return self._get(_below("/v1/boards", board), BoardList)

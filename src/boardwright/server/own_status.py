@@ -59,6 +59,12 @@ class OwnStatus:
         """What a standby tells the active."""
         return ServerWord(**msgspec.structs.asdict(self()), alarms=self.alarms.listing(), clock=self._wall())
 
+    def lacking(self) -> tuple[str, ...]:
+        """Versions of the plan that are not wholly here, by name."""
+        planned = self._mirror.state.planned_manifests()
+        lacking = (record for record in self._holdings.incomplete() if record.manifest in planned)
+        return tuple(sorted(f"{record.group} {record.version}" for record in lacking))
+
     def _health(self) -> str:
         if self._standing.engine:
             return f"serves, but takes no changes: {self._standing.engine}"
@@ -66,7 +72,4 @@ class OwnStatus:
         if short:
             named = ", ".join(short[:NAMED]) + (" ..." if len(short) > NAMED else "")
             return f"no room for {named}"
-        planned = self._mirror.state.planned_manifests()
-        if any(record.manifest in planned for record in self._holdings.incomplete()):
-            return "preparing"
-        return "healthy"
+        return "preparing" if self.lacking() else "healthy"

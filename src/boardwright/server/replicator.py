@@ -85,6 +85,7 @@ class Replicator:
         self._failures: dict[str, int] = {}
         self._due: dict[str, float] = {}
         self._waits_for: dict[str, str] = {}
+        self._looked_at: set[str] = set()
 
     def wake(self) -> None:
         """Look for work now; from any thread."""
@@ -105,7 +106,15 @@ class Replicator:
         """Mark what the store holds already."""
         self._holdings.know(self._mirror.state.catalog.values())
         self._damage.recall()
-        for record in self._holdings.incomplete():
+        self._look_at(self._holdings.incomplete())
+
+    def _look_at(self, records: Iterable[CatalogRecord]) -> None:
+        """Mark what of it is here, once: a catalog that comes late names what the store has already."""
+        self._looked_at.intersection_update(record.manifest for record in self._holdings.records())
+        for record in records:
+            if record.manifest in self._looked_at:
+                continue
+            self._looked_at.add(record.manifest)
             try:
                 self._holds(record)
             except OSError as error:  # the disk fails: this version is tried as one that is to be copied
@@ -113,6 +122,7 @@ class Replicator:
 
     def _next(self) -> CatalogRecord | None:
         self._holdings.know(self._mirror.state.catalog.values())
+        self._look_at(self._holdings.incomplete())
         state = self._mirror.state
         planned = state.planned_manifests()
         for manifest in self._collector.let_go & planned:

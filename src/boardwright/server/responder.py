@@ -5,6 +5,7 @@ Rules:
 * Every datagram is decoded once; what is malformed, oversized or foreign is counted by its reason and dropped.
 * A request is answered from memory alone, by the sender's address, with at most as many bytes as it had. A thousand
   requests at one moment are answered in a second or two, so nothing here may wait or touch the disk.
+* As long as this server catches up with the state, it names no plan and has every version ``preparing``.
 * Nobody is answered more often than the budget of its address allows (``Budget``): who shouts drowns nobody.
 * What is sent is signed. Offers go to whoever asked (this server, when it copies versions) if they are believed
   (``trust.witness``); announcements are for boards: a server follows the state itself.
@@ -15,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Container
 from typing import Protocol
 
+from boardwright.model.plan import BoardPlan
 from boardwright.model.report import BoardReport
 from boardwright.net.multicast import Address
 from boardwright.protocol.budget import Budget
@@ -22,6 +24,7 @@ from boardwright.protocol.codec import Dropped, decode, encode_offers
 from boardwright.protocol.messages import Offer, Request
 from boardwright.protocol.offerer import ServerFacts, answer
 from boardwright.protocol.sealing import Seal
+from boardwright.server.catching_up import preparing
 from boardwright.server.holdings import Holdings
 from boardwright.server.mirror import Mirror
 from boardwright.server.sightings import sighting
@@ -66,6 +69,7 @@ class Responder:
         self._revocations = revocations
         self._budget = Budget(clock())
         self.asking: Asking | None = None
+        self.caught_up: Callable[[], bool] = lambda: True
         self.received: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
         self.offers_sent = 0
@@ -92,8 +96,10 @@ class Responder:
     def _answer(self, request: Request, sender: Address, send: Callable[[bytes, Address], None]) -> None:
         if not request.board_type and request.board == self.facts.server:
             return  # this server's own question, looped back
-        plan = self._mirror.state.board_plan(request.board)
-        facts, held = self.facts_for(self.facts, sender), self._holdings.by_manifest
+        plan, held = self._mirror.state.board_plan(request.board), self._holdings.by_manifest
+        if not self.caught_up():
+            plan, held = BoardPlan(0), preparing(held)
+        facts = self.facts_for(self.facts, sender)
         offer = answer(request, facts, plan, held, self._load(), self._revocations())
         if offer is not None:
             for datagram in encode_offers(offer, self._seal):

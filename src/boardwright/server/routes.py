@@ -29,6 +29,7 @@ from boardwright.server.api.callers import members_only
 from boardwright.server.api.gate import active_only, own_cluster_only
 from boardwright.server.api.metrics import Counted
 from boardwright.server.board_reports import BoardReports
+from boardwright.server.catching_up import CatchingUp
 from boardwright.server.claims import Claims
 from boardwright.server.damage import Damage
 from boardwright.server.deployments import Deployments
@@ -61,6 +62,7 @@ class ApiParts(msgspec.Struct, frozen=True, kw_only=True):
     holdings: Holdings
     mirror: Mirror
     standing: ServerStanding
+    catching_up: CatchingUp
     board_reports: BoardReports
     claims: Claims
     responder: Responder
@@ -85,9 +87,17 @@ def api(parts: ApiParts, counted: Iterable[Counted]) -> Litestar:
     members = parts.members
     return make_app(
         everywhere=[
-            *health.routes(parts.server, parts.cluster, parts.blobs_url, parts.mirror, parts.standing),
-            *plan.routes(parts.mirror),
-            *metadata.board_routes(MetadataFiles(parts.mirror)),
+            *health.routes(
+                parts.server,
+                parts.cluster,
+                parts.blobs_url,
+                parts.mirror,
+                parts.standing,
+                parts.status.lacking,
+                lambda: parts.catching_up.over,
+            ),
+            *plan.routes(parts.mirror, parts.catching_up),
+            *metadata.board_routes(MetadataFiles(parts.mirror), parts.catching_up),
             *reports.routes(parts.board_reports, parts.claims, parts.mirror, lambda: members.revoked.number),
             *revocations.routes(members.revoked, members.gossip),
             *servers.status_routes(parts.peers),

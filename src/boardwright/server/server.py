@@ -32,6 +32,7 @@ from boardwright.server.api.uploads import Intake
 from boardwright.server.asking import Asking
 from boardwright.server.audit import Audit
 from boardwright.server.board_reports import BoardReports
+from boardwright.server.catching_up import CatchingUp
 from boardwright.server.claims import Claims
 from boardwright.server.clocks import Clocks
 from boardwright.server.counters import counted
@@ -133,6 +134,8 @@ class Server:
             self._members.callers,
             caps=Caps(settings.per_board, settings.total, settings.inter_chassis),
         )
+        self._follower = Follower(self._kv, "", self._mirror)
+        self._catching_up = CatchingUp(lambda: self._follower.wait_ready(0.0), time.monotonic)
         self._replicator: Replicator | None = None
         self._status = OwnStatus(
             settings,
@@ -189,6 +192,7 @@ class Server:
         app = api(parts, counted(parts))
         facts = msgspec.structs.replace(facts, api=await self._presence.listen(app, settings.listen, "asgi"))
         responder.facts = facts
+        responder.caught_up = lambda: self._catching_up.over
         network = await self._presence.join(responder.hear)
         responder.facts_for = facts_for(settings.listen, settings.blob_listen, network.address_towards)
         asking = Asking(settings.cluster.name, settings.id, settings.location, network)
@@ -264,6 +268,7 @@ class Server:
             blobs=self._blobs,
             mirror=self._mirror,
             standing=self._standing,
+            catching_up=self._catching_up,
             board_reports=self._board_reports,
             claims=self._claims,
             responder=responder,
@@ -288,10 +293,9 @@ class Server:
         place = facts.location
         record = ServerRecord(facts.server, place.chassis, place.slot, facts.api, facts.blobs, __version__)
         courier = Courier(facts.server, self._board_reports, self._standing, self._status.word, self._members.lines)
-        follower = Follower(self._kv, "", self._mirror)
         loops: list[Loop] = [
             ("lease", lambda stop: self._role.run(stop, self._on_role)),
-            ("follower", follower.run),
+            ("follower", self._follower.run),
             ("executor", self._executor.run),
             ("replicator", replicator.run),
             *self._storage.loops(),

@@ -18,7 +18,7 @@ from boardwright.state.kv import KV, Change, CompactedError, Snapshot
 
 WATCH_SECONDS = 1.0  # also how long `run` takes at most to notice its stop event
 FIRST_PAUSE = 0.1
-LONGEST_PAUSE = 5.0  # an engine that comes back is noticed within this
+LONGEST_PAUSE = 1.0  # an engine that comes back is noticed within this: changes go on within three seconds of it
 
 
 class Sink(Protocol):

@@ -75,6 +75,7 @@ class FakeCluster:
         self.versions: list[VersionSummary] = []
         self.rollout_answers: list[RolloutStatus | BoardwrightError] = [rollout("done", 2)]
         self.engine = ""
+        self.others: tuple[Health, ...] = ()  # what every server says for itself; then none is active
         self.free = 1 << 40
         self.held: str | None = None
         self.signed = IDENTITIES.first.signed(None, IDENTITIES.signer, NOW)
@@ -99,7 +100,11 @@ class FakeCluster:
         pass
 
     def health(self, base: str | None = None) -> Health:
-        return Health("c1s1", "lab", "active", 2, "0.1.0", engine=self.engine, active="https://10.0.1.1:6688")
+        active = None if self.others else "https://10.0.1.1:6688"
+        return Health("c1s1", "lab", "active", 2, "0.1.0", engine=self.engine, active=active)
+
+    def healths(self) -> tuple[Health, ...]:
+        return self.others
 
     def boards(self, board: str | None = None) -> BoardList:
         return self.board_list

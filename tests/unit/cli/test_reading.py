@@ -4,7 +4,8 @@ import msgspec
 import pytest
 
 from boardwright.cli import output
-from boardwright.model.api import BoardList, BoardStatus
+from boardwright.errors import UnreachableError
+from boardwright.model.api import BoardList, BoardStatus, Health, ServerList
 from boardwright.model.report import DeploymentState, GroupReport
 from tests.unit.cli.conftest import DOWNLOADING, Command, FakeCluster, rollout
 
@@ -155,6 +156,48 @@ def test_status_fails_when_no_changes_are_taken(command: Command, cluster: FakeC
     ended = command("status")
     assert ended.code == 1
     assert "the database is locked" in ended.err
+
+
+class TestStatusWithoutAnActive:
+    WORKS, WAITS = "boards get plan generation 7 and its versions", "changes; until the engine answers"
+
+    @pytest.fixture(autouse=True)
+    def _nobody_is_active(self, cluster: FakeCluster) -> None:
+        cluster.engine = "etcd does not answer"
+        said = Health("c1s1", "lab", "standby", 6, "0.1.0", cluster.engine, works=(self.WORKS,), waits=(self.WAITS,))
+        cluster.others = (said, msgspec.structs.replace(said, server="c2s1", generation=7))
+
+    def test_says_once_what_works_and_what_waits_and_fails(self, command: Command) -> None:
+        ended = command("status")
+        assert ended.code == 1
+        assert ended.out.splitlines() == [
+            "cluster lab, plan generation 7, release 0.1.0",
+            "servers: 2 answer, none is active",
+            f"works: {self.WORKS}",
+            f"waits: {self.WAITS}",
+        ]
+        assert "changes are not taken now: etcd does not answer" in ended.err
+
+    def test_json_does_not_claim_to_know_the_boards(self, command: Command) -> None:
+        found = command("status", "-o", "json").json
+        assert isinstance(found, dict)
+        assert (found["active"], found["boards"], found["servers"]) == (None, None, 2)
+        assert (found["works"], found["waits"]) == ([self.WORKS], [self.WAITS])
+        assert found["unhealthy"]["c2s1"] == "serves, but takes no changes: etcd does not answer"
+
+    def test_an_active_that_another_server_knows_is_asked(self, command: Command, cluster: FakeCluster) -> None:
+        cluster.others = (msgspec.structs.replace(cluster.others[0], engine="", active="https://10.0.1.1:6688"),)
+        assert "boards: 1" in command("status").out
+
+    def test_an_active_that_goes_while_it_is_asked_leaves_what_the_servers_say_for_themselves(
+        self, command: Command, cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def gone() -> ServerList:
+            raise UnreachableError("no server is active now")
+
+        cluster.others = (msgspec.structs.replace(cluster.others[0], active="https://10.0.1.1:6688"),)
+        monkeypatch.setattr(cluster, "servers", gone)
+        assert f"works: {self.WORKS}" in command("status").out
 
 
 def test_a_rollout_shows_why_boards_failed(command: Command, cluster: FakeCluster) -> None:

@@ -133,7 +133,7 @@ class TestForItself:
         mirror.state.board_plan.return_value = {}
         mirror.state.plan.generation, mirror.state.retry_of.return_value = 1, 0
         routes = [
-            *plan.routes(mirror),
+            *plan.routes(mirror, MagicMock()),
             *reports.routes(MagicMock(), MagicMock(), mirror, lambda: 0),
             *servers.status_routes(MagicMock()),
             *sessions.routes(callers),

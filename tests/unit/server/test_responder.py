@@ -120,6 +120,16 @@ def test_a_board_that_no_plan_knows_is_answered_without_groups_and_noted(bench: 
     assert [seen.board for seen in bench.sightings] == [newcomer]
 
 
+def test_as_long_as_it_catches_up_it_names_no_plan_and_has_nothing_whole(bench: Bench) -> None:
+    bench.plan(board())
+    bench.holdings.mark(VERSION.digest, Holding.ALL)
+    bench.responder.caught_up = lambda: False
+    (offer,) = bench.hear(encode_request(request(board())))
+    assert (offer.generation, offer.groups) == (0, ())
+    (offer,) = bench.hear(encode_request(request(board(), want=bytes.fromhex(VERSION.digest))))
+    assert [(group.holding, group.planned) for group in offer.groups] == [(Holding.PREPARING, False)]
+
+
 def test_another_servers_question_is_answered_and_is_no_sighting(bench: Bench) -> None:
     bench.plan(board())
     bench.holdings.mark(VERSION.digest, Holding.ALL)

@@ -96,7 +96,7 @@ def test_trouble_is_tried_again_with_growing_pauses_and_leaves_the_copy() -> Non
     kv.down = True
     pauses = [follower.step(0) for _ in range(40)]
     assert pauses[:3] == [FIRST_PAUSE, 2 * FIRST_PAUSE, 4 * FIRST_PAUSE]
-    assert pauses[-1] == LONGEST_PAUSE
+    assert pauses[-1] == LONGEST_PAUSE <= 1.0, "changes go on within three seconds after the engine is back"
     assert follower.trouble == "the engine is down"
     assert copy.entries == {"a": b"1"}
     kv.down = False

@@ -40,6 +40,11 @@ class Standing(Protocol):
 
 Gate = Callable[[AnyRequest], Response[Problem] | Redirect | None]
 AsyncGate = Callable[[AnyRequest], Awaitable[Response[Problem] | Redirect | None]]
+_HINTS = {
+    False: "one takes over within seconds; try again",
+    True: "boards go on getting what is committed; changes go on by themselves within seconds after the engine "
+    "answers again",
+}
 DRAINED = 16 * 1024 * 1024  # bytes; packs and most files are shorter, and they are dropped as they come
 DRAIN_TIME = 5.0  # seconds
 
@@ -53,8 +58,7 @@ def active_only(standing: Standing, own_id: str) -> Gate:
         active = standing.active()
         if active is None or active.id == own_id or not active.api:
             why = f": {standing.engine}" if standing.engine else ""
-            hint = "one takes over within seconds if the state engine answers; try again"
-            return problem(503, f"no server is active now{why}", hint, exit_code=4)
+            return problem(503, f"no server is active now{why}", _HINTS[bool(standing.engine)], exit_code=4)
         query = request.url.query
         return Redirect(f"{active.api}{request.url.path}{'?' if query else ''}{query}", status_code=307)
 

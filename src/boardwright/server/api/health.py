@@ -1,5 +1,7 @@
 """GET /v1/health: any server, whether the engine is up or down."""
 
+from collections.abc import Callable
+
 from litestar import get
 from litestar.handlers import HTTPRouteHandler
 
@@ -7,21 +9,39 @@ from boardwright import __version__
 from boardwright.model.api import Health
 from boardwright.server.api.gate import Standing
 from boardwright.server.mirror import Mirror
+from boardwright.server.working import Situation, waits, works
 
 
-def routes(server: str, cluster: str, blobs: str, mirror: Mirror, standing: Standing) -> list[HTTPRouteHandler]:
+def routes(
+    server: str,
+    cluster: str,
+    blobs: str,
+    mirror: Mirror,
+    standing: Standing,
+    lacking: Callable[[], tuple[str, ...]],
+    caught_up: Callable[[], bool],
+) -> list[HTTPRouteHandler]:
     @get("/v1/health", sync_to_thread=False)
     def health() -> Health:
         active = standing.active()
+        now = Situation(
+            generation=mirror.state.plan.generation,
+            caught_up=caught_up(),
+            engine=standing.engine,
+            active=active is not None,
+            lacking=lacking(),
+        )
         return Health(
             server=server,
             cluster=cluster,
             role="active" if standing.is_active else "standby",
-            generation=mirror.state.plan.generation,
+            generation=now.generation,
             release=__version__,
-            engine=standing.engine,
+            engine=now.engine,
             active=None if active is None else active.api,
             blobs=blobs,
+            works=works(now),
+            waits=waits(now),
         )
 
     return [health]

@@ -9,6 +9,7 @@ from boardwright.errors import UnreachableError
 from boardwright.model.api import SignedMetadata, TrustChange
 from boardwright.server.api.acts import act_of
 from boardwright.server.api.problems import AnyRequest
+from boardwright.server.catching_up import CatchingUp
 from boardwright.server.metadata import MetadataFiles
 from boardwright.server.mirror import Mirror
 from boardwright.server.signing import signed_of
@@ -17,15 +18,17 @@ from boardwright.server.trust_changes import TrustChanges
 MAX_CHANGE = 16 * 1024 * 1024  # bytes; a root and targets of 5 MB in base64
 
 
-def board_routes(files: MetadataFiles) -> list[HTTPRouteHandler]:
+def board_routes(files: MetadataFiles, catching_up: CatchingUp) -> list[HTTPRouteHandler]:
     """What boards ask any server for."""
 
     @get("/v1/metadata/{name:str}", sync_to_thread=False)
     def metadata(name: FromPath[str]) -> Response[bytes]:
+        catching_up.check()
         return _found(files.get(name), name)
 
     @get("/v1/metadata/targets/plans/{name:str}", sync_to_thread=False)
     def shard(name: FromPath[str]) -> Response[bytes]:
+        catching_up.check()
         return _found(files.shard(name), name)
 
     return [metadata, shard]
