@@ -114,7 +114,7 @@ def test_serving_goes_on_without_the_engine_and_after_a_restart_without_it(clust
     assert health.engine
     assert health.generation == 1
     until(
-        lambda: ask(cluster, line_board, [server.id])[server.id].groups[0].holding is Holding.ALL,
+        lambda: [group.holding for group in ask(cluster, line_board, [server.id])[server.id].groups] == [Holding.ALL],
         "the version is offered",
     )
     assert blob(server, software.manifest.blobs[0].sha256) == software.contents[0]
