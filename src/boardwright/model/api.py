@@ -32,6 +32,7 @@ GET    /v1/rollouts, /v1/rollouts/ID                                   RolloutLi
 GET    /v1/revocations[?above=N]                                       the list of revoked keys as it is signed, 204
                                                                        if its number is not above N (any server)
 POST   /v1/revocations                    the list, signed             204, 422 if it is not (any server, anybody)
+GET    /v1/audit[?after=N&limit=M]                                      AuditPage (any server, its own copy)
 GET    /v1/authority                                                   ClusterAuthority (any server, anybody)
 POST   /v1/joins                          Joining                      JoinAnswer, 202 to who waits (anybody)
 GET    /v1/joins                                                       JoinerList
@@ -45,8 +46,8 @@ DELETE /v1/tokens/DIGEST                                               TokenStat
 Who may call what stands in one table, ``server/api/callers.py``. The session calls are in ``model/sessions.py``.
 The bodies of the last ones are in ``model/admission.py``.
 
-Everything but health, plan, metadata, reports, authority and verify is answered by the active; a standby answers 307
-to the active's URL, or 503 when it knows no active.
+Everything but health, plan, metadata, reports, audit, authority and verify is answered by the active; a standby
+answers 307 to the active's URL, or 503 when it knows no active.
 
 A caller that names its cluster in the header ``Boardwright-Cluster`` is refused (409) by a server of another one: an
 address that was given to somebody else must not take an operator's change.

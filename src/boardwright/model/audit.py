@@ -37,6 +37,7 @@ class Action(enum.Enum):
     JOIN = "join"
     APPROVE = "approve"
     DISMISS = "dismiss"
+    REVOKE = "revoke"
     TOKEN_CREATE = "token-create"  # noqa: S105 - a word, not a secret
     TOKEN_DROP = "token-drop"  # noqa: S105 - the same
     CALL = "call"  # any call that changes nothing; recorded only when it is refused

@@ -41,6 +41,7 @@ from boardwright.model.api import (
     TrustChange,
     VersionSummary,
 )
+from boardwright.model.audit import AuditPage
 from boardwright.model.report import Explanation
 from boardwright.model.software import Manifest, decode_manifest, digest_of
 from boardwright.net.lines import Lines
@@ -159,6 +160,16 @@ class ApiClient:
     def change_trust(self, change: TrustChange) -> SignedMetadata:
         """Hand in what the operator has signed; RefusedError if it does not follow on what the cluster has."""
         return self._post("/v1/trust", msgspec.json.encode(change), SignedMetadata)
+
+    @property
+    def bases(self) -> tuple[str, ...]:
+        """The base URLs of the servers that are known."""
+        return self._servers.bases
+
+    def audit(self, base: str, after: int, limit: int) -> AuditPage:
+        """The copy of the audit log at one server, after that record; raises UnreachableError."""
+        call = Call("GET", f"/v1/audit?after={after}&limit={limit}")
+        return _decode(self._servers.ask_at(base, call), call, AuditPage)
 
     def manifest(self, digest: str) -> Manifest | None:
         """A published manifest by its digest, from any server that has it; None if nobody can send it now."""

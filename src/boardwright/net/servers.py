@@ -112,6 +112,11 @@ class Servers:
         """Keep that list as new as the servers' that are asked."""
         self._revoked = revoked
 
+    @property
+    def bases(self) -> tuple[str, ...]:
+        """The servers that are known, who answered last first."""
+        return tuple(self._bases)
+
     def ask(self, call: Call) -> Answer:
         """Send `call` to the active; raises UnreachableError if nobody answers, FailedError if no active is found."""
         deadline = self._clock() + PATIENCE

@@ -39,6 +39,7 @@ class AlarmKind(enum.Enum):
     QUOTA = "quota"
     FLOOD = "flood"
     CLOCK = "clock"
+    AUDIT = "audit"
 
 
 class _Entry(msgspec.Struct):

@@ -42,7 +42,8 @@ class AuditLog:
         self._server = server
         self._now = now
         self._kept = kept
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._revocations = 0  # the newest list that is known to be recorded
 
     def commit(self, change: Transaction, act: Act) -> int:
         """Make the change and record it; DeposedError, ConflictError, EngineError: then neither, or nobody knows."""
@@ -52,10 +53,19 @@ class AuditLog:
         """Record what was refused `count` times; errors as for ``commit``."""
         return self._append(Transaction({}, {}), act, REFUSED, count)
 
-    def _append(self, change: Transaction, act: Act, outcome: str, count: int) -> int:
+    def revoked(self, number: int, act: Act) -> None:
+        """Record the list of revoked keys with this number, if none as new was recorded; errors as for ``commit``."""
+        if number > self._revocations:
+            with self._lock:
+                if number > _read(self._kv.get(AUDIT_HEAD)).revocations:
+                    self._append(Transaction({}, {}), act, DONE, 1, revocations=number)
+                self._revocations = number
+
+    def _append(self, change: Transaction, act: Act, outcome: str, count: int, revocations: int = 0) -> int:
         with self._lock:
             entry = self._kv.get(AUDIT_HEAD)
             head = _read(entry)
+            recorded = max(head.revocations, revocations)
             record = record_after(Head(head.number, head.digest), act, self._now(), self._server, outcome, count)
             line = line_of(record)
             over = max(0, record.number - head.oldest + 1 - self._kept)
@@ -64,7 +74,7 @@ class AuditLog:
                 **change.puts,
                 **{audit_key(number): None for number in range(head.oldest, oldest)},
                 audit_key(record.number): line,
-                AUDIT_HEAD: encode_record(AuditHead(record.number, digest_of(line), oldest)),
+                AUDIT_HEAD: encode_record(AuditHead(record.number, digest_of(line), oldest, recorded)),
             }
             return self._commit(Transaction({**change.compares, AUDIT_HEAD: entry.revision if entry else 0}, puts))
 

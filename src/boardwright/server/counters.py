@@ -57,6 +57,10 @@ def counted(parts: ApiParts) -> list[Counted]:
         Counted(
             "collected_bytes", "Bytes of dropped blobs", lambda: parts.intake.collector.bytes_collected, grows=True
         ),
+        Counted(
+            "calls_refused", "Calls refused, by why", lambda: dict(parts.audit.refusals.counts), label="why", grows=True
+        ),
+        Counted("audit_records", "Records of the audit log copied here", lambda: parts.audit.copy.head.number),
         Counted("alarms", "Alarms by kind", parts.status.alarms.counts, label="kind"),
         Counted(
             "reports_late",

@@ -7,6 +7,7 @@ from litestar import Litestar
 
 from boardwright.net.multicast import ControlSocket
 from boardwright.server.api import (
+    audit,
     boards,
     checks,
     deployments,
@@ -24,10 +25,12 @@ from boardwright.server.api import (
     software,
     uploads,
 )
+from boardwright.server.api.acts import NotedRefusals
 from boardwright.server.api.app import make_app
 from boardwright.server.api.callers import members_only
 from boardwright.server.api.gate import active_only, own_cluster_only
 from boardwright.server.api.metrics import Counted
+from boardwright.server.audit import Audit
 from boardwright.server.board_reports import BoardReports
 from boardwright.server.catching_up import CatchingUp
 from boardwright.server.claims import Claims
@@ -80,11 +83,13 @@ class ApiParts(msgspec.Struct, frozen=True, kw_only=True):
     trust_changes: TrustChanges
     door: Door
     members: Members
+    audit: Audit
 
 
 def api(parts: ApiParts, counted: Iterable[Counted]) -> Litestar:
     """The whole API, `counted` for /metrics; see the table in ``model/api.py`` for who answers what."""
     members = parts.members
+    refused = NotedRefusals(parts.audit.refusals)
     return make_app(
         everywhere=[
             *health.routes(
@@ -101,6 +106,7 @@ def api(parts: ApiParts, counted: Iterable[Counted]) -> Litestar:
             *reports.routes(parts.board_reports, parts.claims, parts.mirror, lambda: members.revoked.number),
             *revocations.routes(members.revoked, members.gossip),
             *servers.status_routes(parts.peers),
+            *audit.routes(parts.audit.copy),
             *checks.routes(parts.checker),
             *metrics.routes(counted),
             *sessions.routes(members.callers),
@@ -117,7 +123,8 @@ def api(parts: ApiParts, counted: Iterable[Counted]) -> Litestar:
             *rollouts.routes(parts.watch),
             *joins.routes(parts.door.admission, parts.door.tokens),
         ],
-        guards=[own_cluster_only(parts.cluster), members_only(members.callers)],
+        guards=[own_cluster_only(parts.cluster), members_only(members.callers, refused)],
         gate=active_only(parts.standing, parts.server),
+        refused=refused,
         after=revocations.numbered(members.revoked),
     )

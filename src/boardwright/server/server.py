@@ -66,7 +66,7 @@ from boardwright.server.standing import ServerStanding
 from boardwright.server.storage import Loop, Storage
 from boardwright.server.trust_changes import TrustChanges
 from boardwright.state.active import ActiveRole
-from boardwright.state.follow import Follower
+from boardwright.state.follow import Follower, Several
 from boardwright.state.lease import Held
 from boardwright.state.records import CatalogRecord, ServerRecord
 from boardwright.transfer.caps import Caps
@@ -107,7 +107,7 @@ class Server:
         )
         self._kv = PatientKV(lambda: open_engine(settings))
         self._role = ActiveRole(self._kv, settings.id)
-        self._audit = audit = Audit(credentials.identity, self._kv, self._role, self._clocks)
+        self._audit = audit = Audit(settings.data_dir, self._members, self._kv, self._role, self._clocks, self._alarms)
         self._standing = ServerStanding(self._role, self._mirror)
         self._door = Door(
             settings,
@@ -134,7 +134,7 @@ class Server:
             self._members.callers,
             caps=Caps(settings.per_board, settings.total, settings.inter_chassis),
         )
-        self._follower = Follower(self._kv, "", self._mirror)
+        self._follower = Follower(self._kv, "", Several(self._audit.copy, self._mirror))
         self._catching_up = CatchingUp(lambda: self._follower.wait_ready(0.0), time.monotonic)
         self._replicator: Replicator | None = None
         self._status = OwnStatus(
@@ -262,6 +262,7 @@ class Server:
         )
         return ApiParts(
             members=self._members,
+            audit=self._audit,
             server=self._settings.id,
             cluster=self._settings.cluster.name,
             blobs_url=blobs,
@@ -300,6 +301,7 @@ class Server:
             ("replicator", replicator.run),
             *self._storage.loops(),
             ("silence", self._silence.run),
+            ("audit", self._audit.run),
             ("courier", courier.run),
             ("revocations", self._members.gossip.run),
             ("registration", lambda stop: keep_registered(self._kv, record, stop)),

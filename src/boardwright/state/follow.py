@@ -55,6 +55,21 @@ class Copy:
         self.revision = changes[-1].revision
 
 
+class Several:
+    """Feeds several sinks in this order; if one fails, those after it hear of it with the next reading."""
+
+    def __init__(self, *sinks: Sink) -> None:
+        self._sinks = sinks
+
+    def reset(self, snapshot: Snapshot) -> None:
+        for sink in self._sinks:
+            sink.reset(snapshot)
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        for sink in self._sinks:
+            sink.apply(changes)
+
+
 class Follower:
     """Feeds `sink` with what happens below `prefix` ('' for everything)."""
 

@@ -109,11 +109,15 @@ class HeldRecord(msgspec.Struct, frozen=True):
 
 
 class AuditHead(msgspec.Struct, frozen=True):
-    """The newest record of the audit log, and the number of the oldest one that the state still has."""
+    """The newest record of the audit log, and the number of the oldest one that the state still has.
+
+    `revocations` is the number of the list of revoked keys that was recorded last.
+    """
 
     number: int = 0
     digest: str = ""
     oldest: int = 1
+    revocations: int = 0
 
 
 class RetryRecord(msgspec.Struct, frozen=True):

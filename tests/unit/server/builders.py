@@ -105,3 +105,16 @@ def audit_records(kv: KV) -> list[AuditRecord]:
     """What the audit log of this state says, its chain checked."""
     lines = [entry.value for entry in kv.range(AUDIT).entries if entry.key != AUDIT_HEAD]
     return [record for _, record in followed(lines)]
+
+
+class Unheard:
+    """Nobody wants to know what was refused."""
+
+    def unproven(self) -> None:
+        pass
+
+    def note(self, request: object, caller: object, why: str) -> None:
+        pass
+
+
+UNHEARD = Unheard()

@@ -14,5 +14,5 @@ def test_every_call_that_is_no_get_has_an_action_or_a_reason_why_it_has_none() -
 
 
 def test_every_action_is_somebody_s_call_or_the_active_s_own() -> None:
-    own = {Action.RETIRE, Action.CALL}
+    own = {Action.RETIRE, Action.REVOKE, Action.CALL}
     assert set(ACTIONS.values()) | own == set(Action)

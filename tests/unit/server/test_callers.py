@@ -25,6 +25,7 @@ from boardwright.trust.credentials import Credentials
 from boardwright.trust.identity import Role
 from boardwright.trust.sessions import TOKEN_LIFE, proof
 from tests.tls import LAB
+from tests.unit.server.builders import UNHEARD
 
 SERVER = LAB.server("c1s1")
 ROLES = {
@@ -89,7 +90,11 @@ class TestTheTable:
 
         calls = [handler(*call) for call, roles in ACCESS.items() if roles != ANYBODY]
         app = make_app(
-            [*calls, handler("GET", "/v1/forgotten")], [], guards=[members_only(callers)], gate=lambda _: None
+            [*calls, handler("GET", "/v1/forgotten")],
+            [],
+            guards=[members_only(callers, UNHEARD)],
+            gate=lambda _: None,
+            refused=UNHEARD,
         )
         with TestClient(app) as client:
             yield client
@@ -138,7 +143,9 @@ class TestForItself:
             *servers.status_routes(MagicMock()),
             *sessions.routes(callers),
         ]
-        with TestClient(make_app(routes, [], guards=[members_only(callers)], gate=lambda _: None)) as client:
+        with TestClient(
+            make_app(routes, [], guards=[members_only(callers, UNHEARD)], gate=lambda _: None, refused=UNHEARD)
+        ) as client:
             yield client
 
     def status(self, client: TestClient[Litestar], method: str, path: str, body: object, who: dict[str, str]) -> int:
@@ -234,7 +241,9 @@ class TestWhoFloodsAServerWithProofs:
 
     def test_is_told_so_by_the_api_too(self) -> None:
         callers = Callers(SERVER)
-        with TestClient(make_app(sessions.routes(callers), [], guards=[], gate=lambda _: None)) as client:
+        with TestClient(
+            make_app(sessions.routes(callers), [], guards=[], gate=lambda _: None, refused=UNHEARD)
+        ) as client:
             callers._budget.admits = lambda source, now: False  # type: ignore[method-assign]
             answer = client.post(SESSION_PATH, json=as_json(Proof([b"none"], b"", b"")))
         assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")

@@ -27,7 +27,7 @@ from boardwright.state.lease import DeposedError
 from boardwright.state.records import SERVERS, ServerRecord
 from boardwright.trust.lines import Lines
 from tests.tls import LAB, over_tls
-from tests.unit.server.builders import board, report
+from tests.unit.server.builders import UNHEARD, board, report
 
 
 class Standing:
@@ -61,7 +61,7 @@ class TestGate:
             return "done"
 
         return TestClient(
-            make_app([], [thing], guards=[], gate=active_only(standing, "c1s1")),
+            make_app([], [thing], guards=[], gate=active_only(standing, "c1s1"), refused=UNHEARD),
             raise_server_exceptions=False,
         )
 
@@ -101,7 +101,7 @@ def test_a_caller_who_means_another_cluster_is_refused_before_anything_is_done()
         done.append("active")
         return "done"
 
-    app = make_app([anywhere], [active], guards=[own_cluster_only("core1")], gate=lambda _: None)
+    app = make_app([anywhere], [active], guards=[own_cluster_only("core1")], gate=lambda _: None, refused=UNHEARD)
     with TestClient(app, raise_server_exceptions=False) as client:
         for path in ("/v1/any", "/v1/active"):
             answer = client.get(path, headers={CLUSTER_HEADER: "core2"})
@@ -129,7 +129,9 @@ def test_every_error_has_its_status_and_exit_code(error: Exception, status_code:
     def thing() -> str:
         raise error from OSError("the cause")
 
-    with TestClient(make_app([thing], [], guards=[], gate=lambda _: None), raise_server_exceptions=False) as client:
+    with TestClient(
+        make_app([thing], [], guards=[], gate=lambda _: None, refused=UNHEARD), raise_server_exceptions=False
+    ) as client:
         answer = client.get("/v1/thing")
     problem = msgspec.json.decode(answer.content, type=Problem)
     assert (answer.status_code, problem.exit_code) == (status_code, exit_code)

@@ -13,6 +13,7 @@ from litestar.connection import ASGIConnection
 from boardwright.model.audit import Act, Action, Actor
 from boardwright.model.sessions import SESSION_PATH
 from boardwright.server.api.callers import caller_of, template_of
+from boardwright.server.refusals import Refusals
 from boardwright.trust.identity import Identity
 
 Call = tuple[str, str]
@@ -49,6 +50,20 @@ def actor_of(request: ASGIConnection[Any, Any, Any, Any], caller: Identity) -> A
     """The caller with the address that the call came from."""
     host = "" if request.client is None else request.client.host
     return Actor(caller.id, caller.role.value, caller.key, host)
+
+
+class NotedRefusals:
+    """Tells `refusals` what was refused, in the words of the audit log."""
+
+    def __init__(self, refusals: Refusals) -> None:
+        self._refusals = refusals
+
+    def unproven(self) -> None:
+        self._refusals.unproven()
+
+    def note(self, request: ASGIConnection[Any, Any, Any, Any], caller: Identity, why: str) -> None:
+        act = Act(actor_of(request, caller), action_of(request))
+        self._refusals.note(act.on(f"{request.scope.get('method', '')} {request.url.path}", why=why))
 
 
 def action_of(request: ASGIConnection[Any, Any, Any, Any]) -> Action:

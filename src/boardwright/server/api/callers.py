@@ -8,7 +8,7 @@ Rules:
   before it may.
 """
 
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from litestar import Response
 from litestar.connection import ASGIConnection
@@ -56,6 +56,7 @@ ACCESS: dict[tuple[str, str], Roles] = {
     ("GET", "/v1/rollouts/{rollout}"): VIEWERS,
     ("GET", "/v1/trust"): VIEWERS,
     ("GET", "/v1/joins"): VIEWERS,
+    ("GET", "/v1/audit"): OPERATORS,  # it names people and addresses: not for the screen on the wall, which is a viewer
     ("POST", "/v1/boards/{board}/retry"): OPERATORS,
     ("POST", "/v1/blobs/missing"): OPERATORS,
     ("POST", "/v1/blobs/room"): OPERATORS,
@@ -72,7 +73,17 @@ ACCESS: dict[tuple[str, str], Roles] = {
 _CALLER = "boardwright_caller"  # in the scope of a request whose caller was let through
 
 
-def members_only(callers: Callers) -> Gate:
+class Refused(Protocol):
+    """Who hears of calls that are refused."""
+
+    def unproven(self) -> None:
+        """The caller has not said who it is, or could not prove it."""
+        ...
+
+    def note(self, request: ASGIConnection[Any, Any, Any, Any], caller: Identity, why: str) -> None: ...
+
+
+def members_only(callers: Callers, refused: Refused) -> Gate:
     """A ``before_request`` hook that lets a call through if the caller proved itself and its role allows the call."""
 
     def gate(request: AnyRequest) -> Response[Problem] | None:
@@ -84,12 +95,13 @@ def members_only(callers: Callers) -> Gate:
         try:
             caller = callers.caller(request.headers.get("authorization"))
         except UntrustedError as error:
+            refused.unproven()
             return problem(401, str(error), None, exit_code=3)
         if caller.role not in roles:
             hint = f"that is for {', '.join(sorted(role.value for role in roles))}"
-            return problem(
-                403, f"{caller.id} is {caller.role.value} and may not {_sentence(request)}", hint, exit_code=3
-            )
+            why = f"{caller.id} is {caller.role.value} and may not {_sentence(request)}"
+            refused.note(request, caller, why)
+            return problem(403, why, hint, exit_code=3)
         cast(dict[str, Any], request.scope)[_CALLER] = caller
         return None
 
@@ -104,10 +116,16 @@ def template_of(request: ASGIConnection[Any, Any, Any, Any]) -> str:
 
 def caller_of(request: ASGIConnection[Any, Any, Any, Any]) -> Identity:
     """Who made this call; ForbiddenError for a call that anybody may make, whose callers nobody asks who they are."""
-    found = cast(dict[str, Any], request.scope).get(_CALLER)
-    if not isinstance(found, Identity):
+    found = known_caller(request)
+    if found is None:
         raise ForbiddenError("who calls is not known here")
     return found
+
+
+def known_caller(request: ASGIConnection[Any, Any, Any, Any]) -> Identity | None:
+    """Who made this call, None if nobody was asked, or could not prove it."""
+    found = cast(dict[str, Any], request.scope).get(_CALLER)
+    return found if isinstance(found, Identity) else None
 
 
 def own_only(caller: Identity, board: str) -> None:
