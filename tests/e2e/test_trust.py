@@ -69,3 +69,24 @@ def test_a_control_board_is_dropped_the_root_is_renewed_a_group_goes_to_a_vendor
     assert "its vendor signs it, not the operator" in refused.stderr
     refused = cluster.run("trust", "delegate", "platform", str(vendor))
     assert (refused.returncode, "has versions" in refused.stderr) == (3, True)
+    _everything_is_in_the_audit_log(cluster, active, other)
+
+
+def _everything_is_in_the_audit_log(cluster: Cluster, active: str, other: str) -> None:
+    cluster.until("both servers have copied all", lambda: len(set(cluster.read("audit")["servers"].values())) == 1)
+    told = cluster.read("audit")
+    done = [(one["action"], one["subject"]) for one in told["records"] if one["outcome"] == "done"]
+    assert [subject for action, subject in done if action == "publish"] == [f"platform {n} *" for n in (1, 2, 3)]
+    assert [subject for action, subject in done if action == "deploy"] == [f"platform {n}" for n in (1, 2, 3)]
+    changed = [subject for action, subject in done if action == "trust-change"]
+    assert (len(changed), changed[-1]) == (4, "targets")
+    refused = {(one["action"], one["who"]) for one in told["records"] if one["outcome"] == "refused"}
+    assert ("trust-change", "admin") in refused
+    assert {one["who"] for one in told["records"]} == {"admin"}
+    assert set(told["servers"]) == {active, other}
+    assert cluster.run("audit", "--check").stdout.endswith("are whole; asked: 2 servers\n")
+    assert [one["by"] for one in cluster.read("rollout", "show", "r1")["rollouts"]] == ["admin"]
+    head = cluster.directory / "out" / "operator" / "audit-head"
+    head.write_text(json.dumps({"number": 3, "digest": "ab" * 32}))
+    written_anew = cluster.run("audit")
+    assert (written_anew.returncode, "was written anew: record 3" in written_anew.stderr) == (1, True)

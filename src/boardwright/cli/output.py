@@ -30,7 +30,7 @@ from boardwright.model.report import GroupReport
 
 READER_GONE = 141  # 128 + SIGPIPE, what a shell reports of any program that writes to a closed pipe
 PIPE_WIDTH = 10_000  # columns; tables in a pipe are never wrapped
-SENTENCES = ("reason", "versions")  # columns that may be wrapped
+SENTENCES = ("reason", "versions", "details")  # columns that may be wrapped
 SENTENCE_WIDTH = 24  # columns of the terminal that such a column has at least, else a word stands in each line
 GAP = 2  # blanks between columns
 

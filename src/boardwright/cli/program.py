@@ -17,6 +17,7 @@ import typer
 from boardwright import __version__
 from boardwright.cli import failures, output
 from boardwright.cli.approving import approve
+from boardwright.cli.auditing import audit
 from boardwright.cli.demo.command import demo
 from boardwright.cli.deploying import deploy
 from boardwright.cli.doctor.command import doctor
@@ -90,6 +91,7 @@ app.add_typer(token, name="token", short_help="Make and drop the words by which 
 app.command(short_help="Join a cluster, as a board or a person.")(join)
 app.command(short_help="Let in somebody who waits, or list who does.")(approve)
 app.command(short_help="Let somebody's keys be good no more.")(revoke)
+app.command(short_help="Show who changed what, when and from where.")(audit)
 app.command(short_help="Show in a few lines how the cluster is.")(status)
 app.command(short_help="Show every server.")(servers)
 app.command(short_help="Show every board, or one.")(boards)
