@@ -18,6 +18,7 @@ from boardwright.server.catching_up import PATIENCE, CatchingUp, preparing
 from boardwright.server.metadata import MetadataFiles
 from boardwright.server.working import Situation, waits, works
 from boardwright.trust.identity import Role
+from tests.unit.server.builders import UNHEARD
 from tests.unit.server.test_callers import ROLES, SERVER, token
 
 
@@ -78,7 +79,9 @@ class TestTheApi:
             *metadata.board_routes(files, start.catching_up),
             *sessions.routes(callers),
         ]
-        with TestClient(make_app(routes, [], guards=[members_only(callers)], gate=lambda _: None)) as client:
+        with TestClient(
+            make_app(routes, [], guards=[members_only(callers, UNHEARD)], gate=lambda _: None, refused=UNHEARD)
+        ) as client:
             yield client
 
     def test_gives_no_plan_and_no_metadata_before_it_is_over(
