@@ -1,11 +1,15 @@
 """Revoked keys at real servers: who hears of them, who remembers, and what it changes at once."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from boardwright.errors import RefusedError
+from boardwright.model.api import BoardList
+from boardwright.protocol.messages import Announcement
 from boardwright.trust.revocation import Revocations, sign_revocations
+from tests.integration.server.asker import announcements, board
 from tests.integration.server.processes import ServerCluster, ServerProcess, until
 
 ONE, OTHER = "1" * 64, "2" * 64
@@ -62,11 +66,11 @@ def test_a_revocation_needs_no_engine_and_is_everywhere_within_seconds(
 ) -> None:
     first, second = pair
     without_engine(cluster)
-    board = cluster.identities.board("c1s9")
-    line = cluster.identities.lines(board).pool(second.api, retries=False)
+    stolen = cluster.identities.board("c1s9")
+    line = cluster.identities.lines(stolen).pool(second.api, retries=False)
     assert line.urlopen("POST", "/v1/reports", body=b"[]").status == 202
 
-    data = signed(cluster, 1, board.identity.key)
+    data = signed(cluster, 1, stolen.identity.key)
     assert first.call("POST", "/v1/revocations", data).status == 204
     until(lambda: number(first) == number(second) == "1", "both have it", SECONDS)
     with pytest.raises(RefusedError, match="the key of c1s9 is revoked"):  # on the line that is up, by its token
@@ -76,7 +80,7 @@ def test_a_revocation_needs_no_engine_and_is_everywhere_within_seconds(
         answer = second.call("POST", "/v1/revocations", lie)
         assert answer.status in (413, 422)
         assert b"Traceback" not in answer.data
-    second.call("POST", "/v1/revocations", signed(cluster, 3, board.identity.key, ONE))
+    second.call("POST", "/v1/revocations", signed(cluster, 3, stolen.identity.key, ONE))
     assert second.call("POST", "/v1/revocations", data).status == 422  # a replay
     until(lambda: number(first) == number(second) == "3", "both have the newest", SECONDS)
 
@@ -84,6 +88,37 @@ def test_a_revocation_needs_no_engine_and_is_everywhere_within_seconds(
     second.start()
     until(second.health, "it answers again")
     assert number(second) == "3"
+
+
+def test_boards_hear_of_it_from_every_server_and_the_slot_is_free_for_another_key(
+    cluster: ServerCluster, pair: tuple[ServerProcess, ServerProcess]
+) -> None:
+    first, _ = pair
+    line_board = board(1, 9)
+    cluster.introduce(line_board)
+    ((_, old),) = cluster.members.items()
+    heard: list[Announcement] = []
+
+    async def revoke_and_listen() -> None:
+        ready = asyncio.Event()
+        listening = asyncio.create_task(announcements(cluster, 2, heard, ready))
+        await ready.wait()
+        await asyncio.to_thread(first.call, "POST", "/v1/revocations", signed(cluster, 1, old.identity.key))
+        await listening
+
+    asyncio.run(revoke_and_listen())
+    assert {(one.server, one.revocations) for one in heard} == {("c1s1", 1), ("c2s1", 1)}
+
+    cluster.members.clear()
+    cluster.report(cluster.active(), line_board, 2)  # the card that took its place
+    (new,) = cluster.members.values()
+
+    def key() -> str | None:
+        listed = cluster.active().get("/v1/boards/c1s9", BoardList)
+        assert isinstance(listed, BoardList)
+        return listed.boards[0].key
+
+    until(lambda: key() == new.identity.key, "the new key is the board's")
 
 
 def test_a_server_that_was_away_hears_of_it_and_one_that_is_revoked_ends_and_stays_away(

@@ -10,10 +10,14 @@ from boardwright.cli.init import init
 from boardwright.cli.passphrase import unlocked
 from boardwright.cli.program import run
 from boardwright.cli.session import Session
+from boardwright.model.api import REVOCATIONS_HEADER
 from boardwright.net.api_client import ApiClient
 from boardwright.trust.credentials import load_authority, load_certificates
 from boardwright.trust.identity import identity_of, read_certificate
 from boardwright.trust.revocation import Revocations, read_revocations, sign_revocations
+from boardwright.trust.revoked import FILE, RevokedKeys
+from tests.tls import LAB
+from tests.unit.net.fake_servers import Reply, fake_servers
 
 INVENTORY = """
 [cluster]
@@ -141,3 +145,55 @@ def test_without_the_authoritys_key_nobody_is_revoked(desk: Desk) -> None:
     (desk.operator / "keys" / "authority.pem").unlink()
     assert desk.runs("c1s3") == 3
     assert desk.lists == []
+
+
+class AtWork:
+    """A server of the lab that a command finds, with a list of revoked keys."""
+
+    def __init__(self, data: bytes, number: str) -> None:
+        self.data, self.number = data, number
+        self.own = LAB.server("c1s1")
+        self.callers = LAB.callers(self.own)
+
+    def answer(self, method: str, path: str, body: bytes) -> Reply:
+        said = self.callers.answer(method, path, body, "")
+        if said is not None:
+            return said[0], {}, said[1]
+        if path.startswith("/v1/revocations"):
+            return 200, {}, self.data
+        return 200, {REVOCATIONS_HEADER: self.number}, b'{"boards": []}'
+
+
+class TestEveryCommand:
+    """Keeps the newest list that a server has shown it, and goes by it."""
+
+    @pytest.fixture
+    def operator(self, tmp_path: Path) -> Path:
+        folder = tmp_path / "operator"
+        folder.mkdir()
+        LAB.write_operator(folder)
+        return folder
+
+    def run(self, operator: Path, server: AtWork) -> int:
+        with fake_servers(server.answer, identity=server.own) as [fake]:
+            (operator / "operator.toml").write_text(f'cluster = "lab"\nservers = ["{fake.base}"]\n')
+            return run(["boards"], Session(operator))
+
+    def kept(self, operator: Path) -> RevokedKeys:
+        return RevokedKeys(operator / FILE, LAB.authority, lambda *_: None)
+
+    def test_keeps_a_newer_one_in_the_operator_s_folder(self, operator: Path) -> None:
+        said = Revocations("lab", 5, frozenset({"1" * 64}))
+        assert self.run(operator, AtWork(sign_revocations(said, LAB.issuer.key), "5")) == 0
+        assert (self.kept(operator).number, self.kept(operator).keys()) == (5, {"1" * 64})
+
+    def test_keeps_nothing_that_nobody_signed(self, operator: Path) -> None:
+        assert self.run(operator, AtWork(b"lies", "5")) == 0
+        assert self.kept(operator).number == 0
+
+    def test_talks_to_no_server_that_is_in_it(self, operator: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        server = AtWork(b"", "0")
+        said = Revocations("lab", 1, frozenset({server.own.identity.key}))
+        (operator / FILE).write_bytes(sign_revocations(said, LAB.issuer.key))
+        assert self.run(operator, server) == 3
+        assert "no server proved that it is one of this cluster" in capfd.readouterr().err

@@ -1,11 +1,13 @@
 """Servers made of http.server on loopback, whose answers a test decides."""
 
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from tests.tls import over_tls
+from boardwright.trust.credentials import Credentials
+from tests.tls import LAB, SERVER_SIDE, over_tls
 
 Reply = tuple[int, dict[str, str], bytes]
 Handler = Callable[[str, str, bytes], Reply]  # method, path, body
@@ -14,7 +16,7 @@ Handler = Callable[[str, str, bytes], Reply]  # method, path, body
 class FakeServer:
     """One server; `asked` are the (method, path, body) that came."""
 
-    def __init__(self, handler: Handler) -> None:
+    def __init__(self, handler: Handler, context: ssl.SSLContext) -> None:
         self.handler = handler
         self.asked: list[tuple[str, str, bytes]] = []
         outer = self
@@ -37,7 +39,7 @@ class FakeServer:
                 pass
 
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), Bridge)
-        self.base = over_tls(self._http)
+        self.base = over_tls(self._http, context)
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.01})
         self._thread.start()
 
@@ -48,8 +50,10 @@ class FakeServer:
 
 
 @contextmanager
-def fake_servers(*handlers: Handler) -> Iterator[list[FakeServer]]:
-    servers = [FakeServer(handler) for handler in handlers]
+def fake_servers(*handlers: Handler, identity: Credentials | None = None) -> Iterator[list[FakeServer]]:
+    """One for each handler, all with this certificate, else with one of the lab's."""
+    context = SERVER_SIDE if identity is None else LAB.server_side(identity)
+    servers = [FakeServer(handler, context) for handler in handlers]
     try:
         yield servers
     finally:

@@ -65,6 +65,7 @@ offers = st.builds(
     blobs=names,
     load=st.integers(0, 5000),
     relay=st.booleans(),
+    revocations=generations,
     groups=st.lists(group_offers, max_size=MAX_GROUPS).map(tuple),
 )
 
@@ -167,7 +168,7 @@ class TestRoundTrip:
         assert received.message == msgspec.structs.replace(bare(whole), groups=whole.groups[:2])
 
     def test_an_announcement_comes_out_as_it_went_in(self) -> None:
-        announcement = Announcement("lab", "c1s1", 12)
+        announcement = Announcement("lab", "c1s1", 12, 3)
         received = decode(encode_announcement(announcement, SEAL), "lab")
         assert isinstance(received, Received)
         assert received.message == msgspec.structs.replace(announcement, server="")
@@ -242,6 +243,8 @@ class TestDropping:
             {"ge": -1},
             {"ge": 2**60},
             {"l": -1},
+            {"rv": -1},
+            {"rv": 2**60},
             {"a": "https://" + "x" * 300},
             {"o": [{"g": "g", "v": "1", "m": b"no digest"}]},
             {"o": [{"g": "g", "v": "1", "m": DIGEST, "h": 9}]},
