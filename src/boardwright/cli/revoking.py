@@ -8,6 +8,8 @@ Rules:
 * The new list holds every key of the newest ones that the servers and the folder have. It is kept in the folder before
   anybody hears of it, so a command that is given again sends it again.
 * One server is enough: they pass it on.
+* Two operators may sign different lists of one number. Who is refused for that reads what the servers have and signs
+  the next number, with the keys of both.
 """
 
 from pathlib import Path
@@ -31,6 +33,7 @@ from boardwright.trust.issuing import Issuer
 from boardwright.trust.revocation import MAX_KEYS, Revocations, read_revocations, sign_revocations
 from boardwright.trust.revoked import FILE, RevokedKeys
 
+ATTEMPTS = 3  # another operator who signs at the same moment is one refusal, a second one bad luck
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The board, server or person.", show_default=False)]
 
 
@@ -51,8 +54,13 @@ def revoke(
     authority, issuer = load_authority(folder / TRUST, cluster), known_authority(folder, cluster, secret_of(context))
     keys = _keys_of(folder, who, key, authority)
     with connect(context, operator) as client:
-        number, data = _revoked(folder, keys, authority, issuer, client)
-        taken = client.revoke(data)
+        for _ in range(ATTEMPTS):
+            number, data = _revoked(folder, keys, authority, issuer, client)
+            taken, refusals = client.revoke(data)
+            if not refusals:
+                break
+        else:
+            raise refusals[0]
     if not taken:
         raise UnreachableError(
             f"no server took list {number} of the revoked keys; it is kept in {folder / FILE}",

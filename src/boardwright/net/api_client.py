@@ -221,13 +221,16 @@ class ApiClient:
         answers = self._servers.ask_any(Call("GET", "/v1/revocations"))
         return [answer.data for answer in answers if answer.status == OK and answer.data]
 
-    def revoke(self, data: bytes) -> int:
-        """Give a signed list to every server; how many took it. RefusedError and others if one says why it does not."""
-        call, taken = Call("POST", "/v1/revocations", data), 0
+    def revoke(self, data: bytes) -> tuple[int, list[BoardwrightError]]:
+        """Give a signed list to every server: how many took it, and why others did not."""
+        call, taken, refusals = Call("POST", "/v1/revocations", data), 0, list[BoardwrightError]()
         for answer in self._servers.ask_any(call):
-            _check(answer, call)
-            taken += 1
-        return taken
+            try:
+                _check(answer, call)
+                taken += 1
+            except BoardwrightError as error:
+                refusals.append(error)
+        return taken, refusals
 
     def _delete(self, path: str, content: type[Content]) -> Content:
         call = Call("DELETE", path)

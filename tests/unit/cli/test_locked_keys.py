@@ -9,7 +9,7 @@ import pytest
 
 from boardwright.cli.program import run
 from boardwright.cli.session import Session
-from boardwright.errors import UsageError
+from boardwright.errors import BoardwrightError, UsageError
 from boardwright.model.admission import Joiner, JoinerList
 from boardwright.model.api import SignedMetadata, TrustChange
 from boardwright.net.api_client import ApiClient
@@ -102,8 +102,8 @@ class Desk:
     def revocations(self) -> list[bytes]:
         return []
 
-    def revoke(self, data: bytes) -> int:
-        return len(data)
+    def revoke(self, data: bytes) -> tuple[int, list[BoardwrightError]]:
+        return len(data), []
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from boardwright.cli.init import init
 from boardwright.cli.passphrase import unlocked
 from boardwright.cli.program import run
 from boardwright.cli.session import Session
+from boardwright.errors import BoardwrightError
 from boardwright.model.api import REVOCATIONS_HEADER
 from boardwright.net.api_client import ApiClient
 from boardwright.trust.credentials import load_authority, load_certificates
@@ -52,6 +53,7 @@ class Desk:
         self.operator = self.made / "operator"
         self.authority = load_authority(self.operator / "trust", "core1")
         self.lists: list[bytes] = []
+        self.meanwhile: list[bytes] = []  # what another operator signed, in the middle of a command
         self.down = False
 
     def connect(self, *_: object) -> ApiClient:
@@ -68,11 +70,26 @@ class Desk:
     def revocations(self) -> list[bytes]:
         return self.lists[-1:]
 
-    def revoke(self, data: bytes) -> int:
+    def revoke(self, data: bytes) -> tuple[int, list[BoardwrightError]]:
         if self.down:
-            return 0
+            return 0, []
+        self.meanwhile, came = [], self.meanwhile
+        self.lists += came
+        try:
+            self.held.take(data)
+        except BoardwrightError as error:
+            return 0, [error]
         self.lists.append(data)
-        return 1
+        return 1, []
+
+    @property
+    def held(self) -> RevokedKeys:
+        """What a server has that took these lists."""
+        held = RevokedKeys(self.made / "nowhere", self.authority, lambda *_: None)
+        for data in self.lists:
+            if data != b"lies":
+                held.take(data)
+        return held
 
     def runs(self, *words: str) -> int:
         return run(["revoke", *words], Session(self.operator, self.connect))
@@ -114,6 +131,13 @@ def test_keys_that_only_the_servers_know_of_are_kept(desk: Desk) -> None:
     desk.lists.append(sign_revocations(Revocations("core1", 7, frozenset({"1" * 64})), key))
     assert desk.runs("c1s3") == 0
     assert (desk.newest.number, desk.newest.keys) == (8, {"1" * 64, desk.key("c1s3")})
+
+
+def test_two_operators_who_sign_the_same_number_both_get_what_they_wanted(desk: Desk) -> None:
+    key = known_authority(desk.operator, "core1", unlocked).key
+    desk.meanwhile.append(sign_revocations(Revocations("core1", 1, frozenset({"1" * 64})), key))
+    assert desk.runs("c1s3") == 0
+    assert (desk.newest.number, desk.newest.keys) == (2, {"1" * 64, desk.key("c1s3")})
 
 
 def test_a_server_that_lies_about_the_list_changes_nothing(desk: Desk, capfd: pytest.CaptureFixture[str]) -> None:
