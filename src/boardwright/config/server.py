@@ -7,7 +7,7 @@ from boardwright.config.engine import engine_url, read_access, read_engine
 from boardwright.config.fragments import read_document
 from boardwright.config.quantities import parse_duration, parse_rate, parse_size
 from boardwright.config.readers import BLOB_PORT, address
-from boardwright.config.section import Sections, whole
+from boardwright.config.section import Sections, texts, whole
 from boardwright.config.settings import ServerSettings
 from boardwright.errors import UsageError, shown
 
@@ -53,9 +53,19 @@ def load_server(path: Path) -> ServerSettings:
         admission=limits.get("admission", whole(1, MAX_ADMISSION), ADMISSION),
         store_quota=limits.get("store_quota", parse_size, 0),
         scrub_period=server.get("scrub", _scrub_period, SCRUB_PERIOD),
+        arbitration=server.get("arbitration", _command, ()),
     )
     sections.finish()
     return settings
+
+
+def _command(value: object) -> tuple[str, ...]:
+    words = texts(value)
+    if not words or not words[0].startswith("/"):
+        raise UsageError(
+            f"{shown(value)} is not a command", hint='write an absolute path and its words: ["/sbin/is-chosen", "-q"]'
+        )
+    return words
 
 
 def _scrub_period(value: object) -> float:

@@ -58,7 +58,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """`engine` is the engine's URL with the path made absolute, `engine_access` what etcd needs to see.
 
     `inventory`: a cluster.toml to take in, if any. `scrub_period`: seconds in which the whole store is read once to
-    find damage, 0: never.
+    find damage, 0: never. `arbitration`: the command that says whether this board may be the active, empty: none.
     """
 
     cluster: ClusterSettings
@@ -77,3 +77,4 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     admission: int = 64
     store_quota: int = 0
     scrub_period: float = 7 * 86400.0
+    arbitration: tuple[str, ...] = ()

@@ -122,9 +122,10 @@ class BoardList(msgspec.Struct, frozen=True):
     boards: tuple[BoardStatus, ...]
 
 
-class ServerStatus(msgspec.Struct, frozen=True):
+class ServerStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     """`health` is "healthy", "preparing", "silent" or a sentence; `versions` are "group version variant" names
-    held completely; `bytes_served` counts granted ranges."""
+    held completely; `bytes_served` counts granted ranges; `arbitration` is what the hardware says of the board: "yes",
+    "no", "unknown"; left out if it is not asked."""
 
     id: str
     chassis: str
@@ -135,6 +136,7 @@ class ServerStatus(msgspec.Struct, frozen=True):
     generation: int
     versions: tuple[str, ...]
     bytes_served: int
+    arbitration: str = ""
 
 
 class ServerList(msgspec.Struct, frozen=True):

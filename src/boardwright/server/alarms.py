@@ -40,6 +40,7 @@ class AlarmKind(enum.Enum):
     FLOOD = "flood"
     CLOCK = "clock"
     AUDIT = "audit"
+    ARBITRATION = "arbitration"
 
 
 class _Entry(msgspec.Struct):

@@ -31,6 +31,7 @@ class OwnStatus:
         alarms: Alarms,
         short: Callable[[], tuple[str, ...]],
         wall: Callable[[], float],
+        arbitration: Callable[[], str] = lambda: "",
     ) -> None:
         self._settings = settings
         self._mirror = mirror
@@ -40,6 +41,7 @@ class OwnStatus:
         self.alarms = alarms
         self._short = short
         self._wall = wall
+        self._arbitration = arbitration
 
     def __call__(self) -> ServerStatus:
         held = self._holdings.complete()
@@ -53,6 +55,7 @@ class OwnStatus:
             generation=self._mirror.state.plan.generation,
             versions=tuple(sorted(f"{record.group} {record.version} {record.variant}" for record in held)),
             bytes_served=self._blobs.bytes_served,
+            arbitration=self._arbitration(),
         )
 
     def word(self) -> ServerWord:

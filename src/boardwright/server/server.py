@@ -29,6 +29,7 @@ from boardwright.server.aftermath import Aftermath
 from boardwright.server.alarms import AlarmKind, Alarms
 from boardwright.server.announcer import Announcer
 from boardwright.server.api.uploads import Intake
+from boardwright.server.arbitration import arbiter_of
 from boardwright.server.asking import Asking
 from boardwright.server.audit import Audit
 from boardwright.server.board_reports import BoardReports
@@ -106,7 +107,8 @@ class Server:
             key_of=self._slots.key_of,
         )
         self._kv = PatientKV(lambda: open_engine(settings))
-        self._role = ActiveRole(self._kv, settings.id)
+        self._arbiter = arbiter = arbiter_of(settings, self._alarms)
+        self._role = ActiveRole(self._kv, settings.id, chosen=arbiter.may_lead if arbiter else lambda: True)
         self._audit = audit = Audit(settings.data_dir, self._members, self._kv, self._role, self._clocks, self._alarms)
         self._standing = ServerStanding(self._role, self._mirror)
         self._door = Door(
@@ -146,6 +148,7 @@ class Server:
             self._alarms,
             lambda: self._storage.room.short,
             time.time,
+            arbiter.verdict if arbiter else lambda: "",
         )
         self._watch = RolloutWatch(self._mirror, self._board_reports, lambda: self._active_since, time.monotonic)
         self._silence = SilenceWatch(
@@ -297,6 +300,7 @@ class Server:
         loops: list[Loop] = [
             ("lease", lambda stop: self._role.run(stop, self._on_role)),
             ("follower", self._follower.run),
+            *([("arbitration", self._arbiter.run)] if self._arbiter else []),
             ("executor", self._executor.run),
             ("replicator", replicator.run),
             *self._storage.loops(),

@@ -24,12 +24,23 @@ def boottime() -> float:
 
 
 class ActiveRole:
-    """One server's part in the contest for the active role; `me` is the server's id."""
+    """One server's part in the contest for the active role; `me` is the server's id.
 
-    def __init__(self, kv: KV, me: str, *, clock: Callable[[], float] = boottime) -> None:
+    `chosen` says whether this server may be the active, and never blocks.
+    """
+
+    def __init__(
+        self,
+        kv: KV,
+        me: str,
+        *,
+        clock: Callable[[], float] = boottime,
+        chosen: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._kv = kv
         self._me = me
         self._clock = clock
+        self._chosen = chosen
         self._keeper = LeaseKeeper(me)
         self._lock = threading.RLock()
         self._trouble = ""
@@ -101,7 +112,7 @@ class ActiveRole:
         if self._keeper.must_read:
             entry = self._kv.get(LEASE)
             self._keeper.observe(entry, self._clock())
-        proposal = self._keeper.proposal(self._clock())
+        proposal = self._keeper.proposal(self._clock(), chosen=self._chosen())
         if proposal is None:
             return
         began = self._clock()

@@ -13,6 +13,7 @@ Rules (design section 8):
   fast to within three per cent and count while a machine sleeps.
 * An unknown outcome (EngineError) extends nothing and is found out by reading.
 * A server that starts anew with the id in the record is a rival like any other: the record may be of its former life.
+* A server that is not `chosen` (the hardware says so) takes nothing, and hands over what it holds.
 * Every change of the active is a transaction that compares the lease record (`fenced`), so one that was deposed
   without knowing (a stopped process, a sleeping machine) cannot write.
 """
@@ -95,16 +96,23 @@ class LeaseKeeper:
         else:  # a renewal of unknown outcome took effect, or another thread's read came late: the lease goes on
             self._held = msgspec.structs.replace(held, beat=record.beat, revision=revision)
 
-    def proposal(self, now: float) -> Transaction | None:
-        """What to commit now: a renewal that is due, or taking over a lease that is free or lost; None for nothing."""
+    def proposal(self, now: float, *, chosen: bool = True) -> Transaction | None:
+        """What to commit now: a renewal that is due, or taking over a lease that is free or lost; None for nothing.
+
+        Who is not `chosen` hands over instead.
+        """
         if self._held is not None and self.held(now) is None:
             self._held = None
             self._certain = False
-        if not self._certain or now < self._renew_at:
+        if not self._certain:
+            return None
+        if self._held is not None and not chosen:
+            return self.handover(now)
+        if now < self._renew_at:
             return None
         if self._held is not None:
             return self._propose(LeaseRecord(self._me, self._held.epoch, self._held.beat + 1))
-        if not self._may_take(now):
+        if not (chosen and self._may_take(now)):
             return None
         return self._propose(LeaseRecord(self._me, self._record.epoch + 1 if self._record else 1))
 

@@ -109,6 +109,7 @@ SERVER = {
     "limits.inter_chassis": AMOUNT,
     "limits.admission": WHOLE,
     "limits.store_quota": AMOUNT,
+    "server.arbitration": [*NOT_TEXT, "1", '"is-chosen"', '["sbin/x"]', '["/x", 1]'],
     "server.scrub": ["-1", "0.5", "nan", '"500d"', "true", '""'],
 }
 INVENTORY = {

@@ -51,7 +51,7 @@ def server(name: str, api: str = "https://127.0.0.1:1") -> ServerRecord:
 
 
 def status(name: str, role: str = "standby", alarms: tuple[Alarm, ...] = ()) -> ServerWord:
-    return ServerWord(name, "1", "1", role, "healthy", 1, 4, ("platform 1 *",), 77, alarms)
+    return ServerWord(name, "1", "1", role, "healthy", 1, 4, ("platform 1 *",), 77, alarms=alarms)
 
 
 class TestGate:

@@ -54,6 +54,7 @@ class Server:
         self.keeper = LeaseKeeper(name)
         self.offset = offset
         self.rate = rate
+        self.chosen = True
         self._round = self._steps()
         self._between_rounds = True
 
@@ -106,7 +107,7 @@ class Server:
                 yield
                 self.keeper.observe(entry, self.clock)
                 yield
-            proposal = self.keeper.proposal(self.clock)
+            proposal = self.keeper.proposal(self.clock, chosen=self.chosen)
             yield
             if proposal is None:
                 return
@@ -166,6 +167,8 @@ def happen(world: World, servers: list[Server], server: Server, kind: str, argum
             yield from go_on(world, [other for other in servers if other is not server], seconds)
         case "restart", _:
             server.restart()
+        case "chosen", bool(chosen):
+            server.chosen = chosen
         case "hand over", _:
             server.hand_over()
     yield
@@ -190,6 +193,7 @@ class TestTheInvariant:
             st.tuples(st.just("pass"), who, st.sampled_from([0.01, 0.3, 0.5, 1.0, 2.4, 2.9, 3.0, 3.05, 3.1, 3.2, 7.0])),
             st.tuples(st.just("outage"), who, st.sampled_from(list(Outage))),
             st.tuples(st.just("restart"), who, st.none()),
+            st.tuples(st.just("chosen"), who, st.booleans()),
             st.tuples(st.just("hand over"), who, st.none()),
             st.tuples(st.just("all but one"), who, st.sampled_from([1.0, 2.7, 5.0])),
         )
@@ -281,6 +285,45 @@ class TestTheInvariant:
         other = b.keeper.held(b.clock)
         assert other is not None
         world.kv.commit(fenced(Transaction({"plan": 0}, {"plan": b"of b"}), other))
+
+
+class TestTheHardwaresChoice:
+    def test_who_is_not_chosen_takes_nothing_even_if_it_is_alone(self) -> None:
+        world = World()
+        a = Server(world, "a")
+        a.chosen = False
+        run(world, [a], 10.0)
+        assert not a.acts
+        a.chosen = True
+        run(world, [a], 0.1)
+        assert a.acts
+
+    def test_a_holder_that_is_not_chosen_any_more_hands_over_to_the_one_that_is(self) -> None:
+        world = World()
+        a, b = Server(world, "a"), Server(world, "b")
+        b.chosen = False
+        run(world, [a, b], 5.0)
+        assert active([a, b]) is a
+        a.chosen, b.chosen = False, True
+        a.round()
+        b.round()
+        assert active([a, b]) is b
+        assert b.keeper.record is not None
+        assert b.keeper.record.epoch == 2
+
+    def test_a_handover_of_unknown_outcome_leaves_nobody_acting_for_good(self) -> None:
+        for outage in Outage:
+            world = World()
+            a, b = Server(world, "a"), Server(world, "b")
+            run(world, [a, b], 5.0)
+            holder, rival = (a, b) if a.acts else (b, a)
+            holder.chosen = False
+            world.outage = outage
+            holder.round()
+            assert not holder.acts
+            world.outage = Outage.NONE
+            run(world, [holder, rival], 3.5)
+            assert rival.acts
 
 
 class TestTakingOver:
