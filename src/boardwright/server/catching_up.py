@@ -2,8 +2,9 @@
 
 Rules:
 
-* Until the state was read once, every version is ``preparing`` here and there is no plan to be had: what lies on this
-  disk may be of last year. Boards ask the others meanwhile, or ask again.
+* Until the state was read once, and the others were asked for the list of revoked keys, every version is ``preparing``
+  here and there is no plan to be had: what lies on this disk may be of last year. Boards ask the others meanwhile, or
+  ask again.
 * After ``PATIENCE`` it serves what its disk says, read or not: serving never depends on the engine (design section 8).
   Nothing goes back by that, because boards refuse a plan that is older than theirs.
 """
@@ -20,7 +21,7 @@ PATIENCE = 3.0  # seconds; reading takes some milliseconds, and members of etcd 
 
 
 class CatchingUp:
-    """`is_read` answers whether the state was read since the start; `clock` is monotonic seconds."""
+    """`is_read` answers whether all of that was read since the start; `clock` is monotonic seconds."""
 
     def __init__(self, is_read: Callable[[], bool], clock: Callable[[], float]) -> None:
         self._is_read = is_read

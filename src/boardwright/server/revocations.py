@@ -4,6 +4,7 @@ Rules:
 
 * Who has a new list sends it to every server at once; beside that each asks one other after the other which number it
   has, and whoever has the higher one passes it on. So a server that was away hears of it within seconds, too.
+* A server that starts asks all of them in its first round: it offers nothing before it knows whom it must not trust.
 * Who the others are says the server's own copy of the state, which is on its disk.
 * The list is for anybody, so nobody proves who he is for it.
 * Nobody is believed: what comes is verified, what is older or signed by nobody is dropped.
@@ -47,6 +48,7 @@ class Gossip:
         self._news = threading.Event()
         self._pushed = 0  # the number that everybody was told of, as far as they answered
         self._turn = 0
+        self._asked = False
         if revoked.trouble:
             _log.error("revoked keys", trouble=revoked.trouble)
 
@@ -60,6 +62,11 @@ class Gossip:
                 _log.warning("keys revoked", number=self._revoked.number, keys=len(self._revoked.keys()))
                 self._news.set()
                 self.on_news()
+
+    @property
+    def asked(self) -> bool:
+        """Whether every other server was asked since the start, answered or not, or there is none."""
+        return self._asked or not self._others()
 
     def wake(self) -> None:
         """Begin a round now."""
@@ -75,16 +82,20 @@ class Gossip:
 
     def round(self) -> None:
         """Tell everybody what is new, or ask the next one."""
-        others = [record for _, record in sorted(self._servers().items()) if record.id != self._own and record.api]
+        others = self._others()
         if not others:
             return
-        if self._revoked.number > self._pushed:
+        if self._revoked.number > self._pushed or not self._asked:
             self._pushed = self._revoked.number
             with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="revocations") as pool:
                 list(pool.map(self._compare, others))
+            self._asked = True
             return
         self._turn = (self._turn + 1) % len(others)
         self._compare(others[self._turn])
+
+    def _others(self) -> list[ServerRecord]:
+        return [record for _, record in sorted(self._servers().items()) if record.id != self._own and record.api]
 
     def _compare(self, other: ServerRecord) -> None:
         """Get the other's list if it is newer, give it ours if that is."""

@@ -137,7 +137,9 @@ class Server:
             caps=Caps(settings.per_board, settings.total, settings.inter_chassis),
         )
         self._follower = Follower(self._kv, "", Several(self._audit.copy, self._mirror))
-        self._catching_up = CatchingUp(lambda: self._follower.wait_ready(0.0), time.monotonic)
+        self._catching_up = CatchingUp(
+            lambda: self._follower.wait_ready(0.0) and self._members.gossip.asked, time.monotonic
+        )
         self._replicator: Replicator | None = None
         self._status = OwnStatus(
             settings,
@@ -375,6 +377,8 @@ class Server:
         self, before: MirrorState, after: MirrorState, loop: asyncio.AbstractEventLoop, replicator: Replicator
     ) -> None:
         """Runs on the follower's thread."""
+        if before.servers != after.servers:
+            self._members.gossip.wake()
         if before.catalog != after.catalog:
             self._holdings.know(after.catalog.values())
             self._storage.collector.wake()

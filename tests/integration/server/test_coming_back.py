@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 from boardwright.model.api import DeploymentRequest, Health
+from boardwright.model.inventory import Board
 from boardwright.protocol.messages import Holding, Offer
 from tests.etcd_members import members
 from tests.integration.server.asker import ask, board
@@ -17,6 +18,18 @@ SLOW = 'per_board = "3MB/s"'
 def deploy(server: ServerProcess, version: str) -> None:
     answer = server.call("POST", "/v1/deployments", DeploymentRequest("platform", version))
     assert answer.status == 200, answer.data
+
+
+def offer_of(server: ServerProcess, cluster: ServerCluster, asker: Board, want: Software | None = None) -> Offer:
+    """Its first answer from now on, however long it takes to start."""
+    heard: dict[str, Offer] = {}
+
+    def answers() -> bool:
+        heard.update(ask(cluster, asker, [server.id], want=bytes.fromhex(want.digest) if want else None))
+        return server.id in heard
+
+    until(answers, f"{server.id} answers")
+    return heard[server.id]
 
 
 def test_a_server_whose_disk_was_emptied_says_preparing_until_it_holds_everything_again(cluster: ServerCluster) -> None:
@@ -38,7 +51,7 @@ def test_a_server_whose_disk_was_emptied_says_preparing_until_it_holds_everythin
     waits: set[str] = set()
 
     def offers_it() -> bool:
-        said.extend(group.holding for group in ask(cluster, line_board, [emptied.id])[emptied.id].groups)
+        said.extend(group.holding for group in offer_of(emptied, cluster, line_board).groups)
         health = emptied.health()
         waits.update(health.waits if isinstance(health, Health) else ())
         return Holding.ALL in said
@@ -71,16 +84,13 @@ def test_a_server_that_was_away_offers_nothing_of_what_it_knew_before_it_has_hea
         etcd.halt(etcd.hosts[0])
         away.start()
 
-        def offer() -> Offer:
-            return ask(cluster, line_board, [away.id], want=bytes.fromhex(old.digest))[away.id]
-
-        heard = [offer()]
+        heard = [offer_of(away, cluster, line_board, want=old)]
         assert heard[0].generation == 0
         assert all(group.holding is Holding.PREPARING and not group.planned for group in heard[0].groups)
         etcd.go_on(etcd.hosts[0])
 
         def is_there() -> bool:
-            heard.append(offer())
+            heard.append(offer_of(away, cluster, line_board, want=old))
             return any(group.version == "2.0" and group.holding is Holding.ALL for group in heard[-1].groups)
 
         until(is_there, "it offers the new version")

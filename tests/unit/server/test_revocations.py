@@ -72,6 +72,22 @@ def test_who_has_the_newer_list_gives_it_to_the_other(two: Two) -> None:
     assert two.peer.told == [two.revoked.data]
 
 
+def test_a_server_that_starts_asks_everybody_before_anything_else(tmp_path: Path) -> None:
+    peers = [Peer(b"", 0), Peer(b"", 0), Peer(signed(5, ONE), 5)]
+    records: dict[str, ServerRecord] = {}
+    revoked = RevokedKeys(tmp_path / FILE, IDENTITIES.authority, write_durably)
+    gossip = Gossip("a", revoked, lambda: records, LINES)
+    assert gossip.asked  # there is nobody to ask
+    with fake_servers(*(peer.answer for peer in peers)) as servers:
+        bases = ["https://127.0.0.1:1", *(server.base for server in servers)]
+        for name, base in zip("bcde", bases, strict=True):
+            records[name] = ServerRecord(name, "1", name, base, "", "")
+        assert not gossip.asked
+        gossip.round()
+    assert gossip.asked
+    assert revoked.keys() == {ONE}
+
+
 def test_who_was_not_there_is_told_in_its_turn(two: Two) -> None:
     two.gossip.take(signed(3, ONE))
     two.gossip.round()
