@@ -102,7 +102,6 @@ def test_a_server_that_was_away_and_starts_without_the_engine_serves_its_last_pl
     assert running(cluster, "c1s3") == "3"
 
     etcd.start()
-    cluster.start("server", "c1s1")
     cluster.until_confirmed("3", "c2s4", "c1s3")
 
 

@@ -56,6 +56,14 @@ def test_publishing_tells_whether_the_version_is_new(status: int, created: bool)
     assert (published.version, published.created) == (summary, created)
 
 
+def test_healths_are_of_every_server_that_answers() -> None:
+    said = [Health(server, "c", "standby", 1, "0", engine="down") for server in ("c1s1", "c2s1")]
+    first, second = ((lambda *_, one=one: (200, {}, msgspec.json.encode(one))) for one in said)
+    with fake_servers(first, second) as [one, two]:
+        with ApiClient.of([one.base, "https://127.0.0.1:1", two.base], LINES) as client:
+            assert client.healths() == tuple(said)
+
+
 def test_an_upload_counts_its_bytes() -> None:
     counts: list[int] = []
     upload = counted(Upload(lambda: io.BytesIO(b"x" * 3_000_000), 3_000_000), counts.append)
