@@ -136,6 +136,11 @@ class Mirror:
             self._take({change.key: change.value for change in changes})
             self._reached(changes[-1].revision)
 
+    @property
+    def revision(self) -> int:
+        """How far the copy is in the store's revisions; 0: nothing was read since the start."""
+        return self._revision
+
     def wait_for(self, revision: int, timeout: float) -> bool:
         """Whether the copy has reached `revision` of the store within `timeout` seconds."""
         with self._moved:
