@@ -1,5 +1,7 @@
 """M7: the control-board side sends the files on request; any HTTP client understands it (RFC 9110)."""
 
+import socket
+import ssl
 from collections.abc import Iterator
 from typing import Self
 
@@ -8,7 +10,7 @@ import urllib3
 
 from boardwright.model.sessions import Proof
 from boardwright.model.software import RANGE_SIZE, BlobRef
-from boardwright.trust.lines import Lines
+from boardwright.trust.lines import Lines, client_context
 from boardwright.trust.sessions import proof
 from tests.integration.transfer.conftest import RunningService
 from tests.tls import LAB
@@ -148,6 +150,19 @@ def test_a_token_of_another_server_is_good_for_nothing(service: RunningService, 
     with Lines(LAB.authority).pool(service.url) as line:
         headers = {"Authorization": f"Bearer {token}"}
         assert line.urlopen("GET", f"/v1/blobs/{blob.sha256}", headers=headers, retries=False).status == 401
+
+
+def test_nobody_is_spoken_to_in_an_older_tls(service: RunningService) -> None:
+    context = client_context(None)
+    context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_2
+    with socket.create_connection(service.address, timeout=10) as line, pytest.raises(ssl.SSLError):
+        context.wrap_socket(line)
+    context.maximum_version = ssl.TLSVersion.TLSv1_3
+    with (
+        socket.create_connection(service.address, timeout=10) as line,
+        context.wrap_socket(line) as secured,
+    ):
+        assert secured.version() == "TLSv1.3"
 
 
 def test_a_proof_is_bounded_before_it_is_read(service: RunningService) -> None:

@@ -1,31 +1,52 @@
 """Lines: to servers of the own cluster and to nobody else, whatever the clock says; proven on each of them anew."""
 
 import datetime as dt
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+from typing import NamedTuple
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from urllib3.exceptions import HTTPError
 
 from boardwright.errors import RefusedError
+from boardwright.model.location import Location
 from boardwright.model.sessions import SESSION_PATH, Token
 from boardwright.server.callers import Callers
 from boardwright.trust import issuing
 from boardwright.trust.credentials import Credentials
 from boardwright.trust.errors import UntrustedError
 from boardwright.trust.identity import Role
+from boardwright.trust.issuing import Issuer, new_key
 from boardwright.trust.lines import Lines, lines_of
 from tests.identities import Identities
 from tests.tls import LAB, over_tls
 
 
-class Host:
-    """A server with the identity of the test's choice, whose calls want a session; `asked` are those that came."""
+class Shown(NamedTuple):
+    """What somebody shows in TLS."""
 
-    def __init__(self, identity: Credentials, identities: Identities = LAB) -> None:
+    chain: tuple[bytes, ...]
+    key: ec.EllipticCurvePrivateKey
+
+
+class Host:
+    """A server with the identity of the test's choice, whose calls want a session; `asked` are those that came.
+
+    `shows` is what it shows in TLS instead of its own, `newest` the newest TLS that it speaks.
+    """
+
+    def __init__(
+        self,
+        identity: Credentials,
+        identities: Identities = LAB,
+        shows: Shown | None = None,
+        newest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
+    ) -> None:
         self.identities = identities
         self.identity = identity
         self.callers = identities.callers(identity)
@@ -57,7 +78,9 @@ class Host:
 
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.http.daemon_threads = True
-        self.url = over_tls(self.http, identities.server_side(identity))
+        context = identities.server_side(shows or identity)  # type: ignore[arg-type]
+        context.maximum_version = newest
+        self.url = over_tls(self.http, context)
 
     def restart(self) -> None:
         """What a restart does to sessions; the lines stay up."""
@@ -94,6 +117,33 @@ class TestWhoIsAtTheOtherEnd:
         other = Identities("lab")  # even of the same name
         with serving(Host(other.server("c1s1"), other)) as host:
             with pytest.raises(UntrustedError, match="no server of this cluster"):
+                ask(LAB.lines(), host)
+            assert host.asked == []
+
+    def test_a_server_that_certified_itself_hears_nothing(self) -> None:
+        """A laptop that shows what a server of this cluster would show, by its own signature."""
+        own = Issuer.authority("lab")
+        key = new_key()
+        server = own.issue("c1s1", Role.SERVER, Location("1", "1"), key.public_key())
+        for chain in ((server,), (server, own.certificate)):
+            with serving(Host(LAB.server("c1s1"), shows=Shown(chain, key))) as host:
+                with pytest.raises(UntrustedError, match="no server of this cluster"):
+                    ask(LAB.lines(), host)
+                assert host.asked == []
+
+    def test_a_server_that_a_stolen_enroller_certified_hears_nothing(self) -> None:
+        """Its chain leads to the authority, and TLS alone would believe it."""
+        thief, key = new_key(), new_key()
+        leave = LAB.issuer.issue("c2s1", Role.ENROLLER, Location("2", "1"), thief.public_key())
+        server = Issuer("lab", "c2s1", thief).issue("c1s1", Role.SERVER, Location("1", "1"), key.public_key())
+        with serving(Host(LAB.server("c1s1"), shows=Shown((server, leave), key))) as host:
+            with pytest.raises(UntrustedError, match="no server of this cluster"):
+                ask(LAB.lines(), host)
+            assert host.asked == []
+
+    def test_a_server_that_speaks_an_older_tls_hears_nothing(self) -> None:
+        with serving(Host(LAB.server("c1s1"), newest=ssl.TLSVersion.TLSv1_2)) as host:
+            with pytest.raises(HTTPError):
                 ask(LAB.lines(), host)
             assert host.asked == []
 
