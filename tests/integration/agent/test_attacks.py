@@ -194,6 +194,17 @@ class TestAServerOnTheWay:
         cluster.give(_forced(cluster, {role: old.roles[role]}))
         refused(cluster, BoardwrightError)
 
+    @pytest.mark.parametrize("role", [PLANS, SNAPSHOT, "software-platform"])
+    def test_cannot_mix_roles_of_two_times_under_the_newer_one_s_name(self, cluster: Cluster, role: str) -> None:
+        cluster.publish(GOOD)
+        cluster.plan(GOOD)
+        old = cluster.signed.roles[role]
+        cluster.publish(NEXT)
+        cluster.plan(NEXT)
+        asked = next(name for name, data in cluster.signed.files.items() if data == cluster.signed.roles[role])
+        cluster.server.garbage = {asked: old}
+        refused(cluster, StaleError)
+
     def test_cannot_hand_out_another_part_of_the_plan(self, cluster: Cluster) -> None:
         cluster.publish(GOOD)
         cluster.publish(NEXT)
