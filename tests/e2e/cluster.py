@@ -111,6 +111,13 @@ class Cluster:
         self.until("an active server", lambda: self.run("status").returncode == 0)
         self.until("all servers healthy", lambda: self.healthy() >= set(boards))
 
+    def start_servers_only(self, *boards: str) -> None:
+        """Start servers that cannot be healthy yet; until each answers."""
+        for board in boards:
+            self.start("server", board)
+        for board in boards:
+            self.until_answers(board)
+
     def until_answers(self, board: str) -> None:
         """Until this very server answers for itself."""
         _, chassis, slot = board.replace("c", " ").replace("s", " ").split(" ")

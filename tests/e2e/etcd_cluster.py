@@ -21,12 +21,9 @@ class EtcdCluster(Cluster):
 
     def __init__(self, directory: Path, members: Sequence[str]) -> None:
         super().__init__(directory)
+        self.engine = "etcd://" + ",".join(f"{self.address_of(board)}:2379" for board in members)
         self.members = list(members)
         self._etcd = program()
-
-    @property
-    def engine(self) -> str:
-        return "etcd://" + ",".join(f"{self.address_of(board)}:2379" for board in self.members)
 
     def address_of(self, board: str) -> str:
         _, chassis, slot = board.replace("c", " ").replace("s", " ").split(" ")
@@ -34,7 +31,7 @@ class EtcdCluster(Cluster):
 
     def inventory(self, places: Sequence[tuple[int, int, bool]], *, groups: Sequence[str] = ("platform",)) -> Path:
         path = super().inventory(places, groups=groups)
-        text = path.read_text().replace(f"sqlite:{self.directory}/state.db", self.engine)
+        text = path.read_text()
         for board in self.boards:
             state = f'state_dir = "{self.directory}/boards/{board}/state"'
             text = text.replace(state, f'{state}\nengine_dir = "{self.directory}/boards/{board}/etcd"')

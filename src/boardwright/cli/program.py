@@ -18,6 +18,7 @@ from boardwright import __version__
 from boardwright.cli import failures, output
 from boardwright.cli.approving import approve
 from boardwright.cli.auditing import audit
+from boardwright.cli.backing_up import backup, restore
 from boardwright.cli.demo.command import demo
 from boardwright.cli.deploying import deploy
 from boardwright.cli.doctor.command import doctor
@@ -92,6 +93,8 @@ app.command(short_help="Join a cluster, as a board or a person.")(join)
 app.command(short_help="Let in somebody who waits, or list who does.")(approve)
 app.command(short_help="Let somebody's keys be good no more.")(revoke)
 app.command(short_help="Show who changed what, when and from where.")(audit)
+app.command(short_help="Write the cluster's state into a file.")(backup)
+app.command(short_help="Make the cluster's state what a backup says.")(restore)
 app.command(short_help="Show in a few lines how the cluster is.")(status)
 app.command(short_help="Show every server.")(servers)
 app.command(short_help="Show every board, or one.")(boards)

@@ -15,7 +15,6 @@ POST   /v1/boards/ID/retry[?group=G]                                   Retry, 42
 GET    /v1/servers                                                     ServerList
 POST   /v1/servers/status                 ServerWord                   202 (a standby to the active)
 GET    /v1/alarms                                                      AlarmList (of every server)
-GET    /v1/diagnosis                                                   Diagnosis (any server, of itself)
 GET    /v1/software, /v1/software/GROUP                                SoftwareList
 POST   /v1/blobs/missing                  list of SHA-256 (hex)        those that the server lacks
 PUT    /v1/blobs/SHA256                   the bytes                    201, or 422 if the bytes are others
@@ -34,6 +33,8 @@ GET    /v1/revocations[?above=N]                                       the list 
                                                                        if its number is not above N (any server)
 POST   /v1/revocations                    the list, signed             204, 422 if it is not (any server, anybody)
 GET    /v1/audit[?after=N&limit=M]                                      AuditPage (any server, its own copy)
+GET    /v1/backup                                                      the file of a backup (``model/backup.py``)
+POST   /v1/restore                        Restoration                  Restored
 GET    /v1/authority                                                   ClusterAuthority (any server, anybody)
 POST   /v1/joins                          Joining                      JoinAnswer, 202 to who waits (anybody)
 GET    /v1/joins                                                       JoinerList
@@ -47,8 +48,8 @@ DELETE /v1/tokens/DIGEST                                               TokenStat
 Who may call what stands in one table, ``server/api/callers.py``. The session calls are in ``model/sessions.py``.
 The bodies of the last ones are in ``model/admission.py``.
 
-Everything but health, plan, metadata, reports, audit, diagnosis, authority and verify is answered by the active; a
-standby answers 307 to the active's URL, or 503 when it knows no active.
+Everything but health, plan, metadata, reports, audit, authority and verify is answered by the active; a standby
+answers 307 to the active's URL, or 503 when it knows no active.
 
 A caller that names its cluster in the header ``Boardwright-Cluster`` is refused (409) by a server of another one: an
 address that was given to somebody else must not take an operator's change.
@@ -210,6 +211,25 @@ class SignedMetadata(msgspec.Struct, frozen=True):
 
     roots: tuple[bytes, ...]
     roles: dict[str, bytes]
+
+
+class Restoration(TrustChange, frozen=True):
+    """A backup's file, with what the operator has signed for the servers that are there now.
+
+    `replace`: over a state that is not empty.
+    """
+
+    backup: bytes = b""
+    replace: bool = False
+
+
+class Restored(msgspec.Struct, frozen=True):
+    """What the state has now; `lacking` are "group version variant" names whose files this server lacks."""
+
+    generation: int
+    boards: int
+    versions: int
+    lacking: tuple[str, ...] = ()
 
 
 class SoftwareList(msgspec.Struct, frozen=True):

@@ -40,6 +40,7 @@ class Action(enum.Enum):
     REVOKE = "revoke"
     TOKEN_CREATE = "token-create"  # noqa: S105 - a word, not a secret
     TOKEN_DROP = "token-drop"  # noqa: S105 - the same
+    RESTORE = "restore"
     CALL = "call"  # any call that changes nothing; recorded only when it is refused
 
 

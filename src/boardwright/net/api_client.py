@@ -32,6 +32,8 @@ from boardwright.model.api import (
     Health,
     Problem,
     Publication,
+    Restoration,
+    Restored,
     Retry,
     RolloutList,
     RoomRequest,
@@ -183,6 +185,19 @@ class ApiClient:
             except BoardwrightError:
                 continue  # it only saves bytes; another server may have it
         return None
+
+    def backup(self) -> bytes:
+        """The replicated state as a file (``model/backup.py``)."""
+        call = Call("GET", "/v1/backup")
+        answer = self._servers.ask(call)
+        _check(answer, call)
+        return answer.data
+
+    def restore(self, wish: Restoration) -> Restored:
+        """Make the state what a backup says; RefusedError for one that is not empty, or of another cluster."""
+        body = msgspec.json.encode(wish)
+        call = Call("POST", "/v1/restore", Upload(lambda: io.BytesIO(body), len(body)))
+        return _decode(self._servers.ask(call), call, Restored)
 
     def authority(self) -> ClusterAuthority:
         """What anybody may know of the cluster; the caller compares it with what it has heard elsewhere."""

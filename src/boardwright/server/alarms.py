@@ -28,8 +28,7 @@ _log = log.get("server.alarms")
 
 
 class AlarmKind(enum.Enum):
-    """Named values, printed to people as they are; `docs/json.md` says what each means and what to do, the doctor
-    what to do (``cli/doctor/judge_cluster.py``)."""
+    """Named values, printed to people as they are; `docs/json.md` says what each means and what to do."""
 
     DUPLICATE_ID = "duplicate-id"
     SLOT_CONFLICT = "slot-conflict"
@@ -42,6 +41,7 @@ class AlarmKind(enum.Enum):
     CLOCK = "clock"
     AUDIT = "audit"
     ARBITRATION = "arbitration"
+    RESTORE = "restore"
 
 
 class _Entry(msgspec.Struct):

@@ -12,6 +12,8 @@ Rules:
 * A record that this release cannot read is left as it was and logged: a newer release may have written it.
 * A file that cannot be written (full disk) is written as soon as it can: the lease's beats are occasion enough.
 * A broken file counts as no file: the engine has it all.
+* A state that is being restored, or older than this copy, is not believed (``why_not``): the copy stays as it is, so an
+  engine that was emptied or set back takes no software away from anybody.
 """
 
 import threading
@@ -22,6 +24,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from boardwright import log
+from boardwright.errors import BoardwrightError
 from boardwright.model.inventory import Board, Inventory
 from boardwright.model.plan import BoardPlan, Plan, Withheld
 from boardwright.model.software import Target
@@ -31,12 +34,15 @@ from boardwright.state.records import (
     CATALOG,
     HELD,
     PLAN,
+    RESTORED,
+    RESTORING,
     RETRIES,
     ROLLOUTS,
     SERVERS,
     TRUST,
     CatalogRecord,
     HeldRecord,
+    RestoredRecord,
     RetryRecord,
     RolloutRecord,
     ServerRecord,
@@ -51,7 +57,8 @@ _log = log.get("server.mirror")
 class MirrorState(msgspec.Struct, frozen=True, omit_defaults=True):
     """One consistent view; `catalog` is by ``group/version/variant``, `held` by ``board/group``, the rest by id.
 
-    `signed` is signed metadata, byte for byte, by its key of the state.
+    `signed` is signed metadata, byte for byte, by its key of the state; `restored` the generation that
+    the last restore began with.
     """
 
     schema: int = SCHEMA
@@ -63,6 +70,7 @@ class MirrorState(msgspec.Struct, frozen=True, omit_defaults=True):
     held: dict[str, HeldRecord] = {}
     retries: dict[str, RetryRecord] = {}
     signed: dict[str, bytes] = {}
+    restored: int = 0
 
     @property
     def inventory(self) -> Inventory:
@@ -95,6 +103,14 @@ class MirrorState(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 Listener = Callable[[MirrorState, MirrorState], None]
+UNFINISHED = "the state is being restored, or a restore was cut off"
+
+
+class ReadAgainError(BoardwrightError):
+    """Changes are not enough: the follower reads everything."""
+
+    retry = True
+
 
 _TABLES: tuple[tuple[str, str, type[Any]], ...] = (
     (BOARDS, "boards", Board),
@@ -109,13 +125,23 @@ _TABLES: tuple[tuple[str, str, type[Any]], ...] = (
 class Mirror:
     """Keeps the copy; ``reset`` and ``apply`` are called by one follower, everything else by anybody."""
 
-    def __init__(self, path: Path, trouble: Callable[[str], None] = lambda sentence: None) -> None:
-        """`trouble(sentence)` is told when the file cannot be written, and '' when it is written again."""
+    def __init__(
+        self,
+        path: Path,
+        trouble: Callable[[str], None] = lambda sentence: None,
+        doubted: Callable[[str], None] = lambda sentence: None,
+    ) -> None:
+        """`trouble(sentence)` is told when the file cannot be written, and '' when it is written again.
+
+        `doubted(sentence)` is told why the engine's state is not believed, and '' when it is again.
+        """
         self._path = path
+        self._doubted = doubted
         self._trouble = trouble
         self._unsaved = False
         self._listeners: list[Listener] = []
         self.state = _load(path)
+        self._doubt = ""
         self._revision = 0
         self._moved = threading.Condition()
 
@@ -124,22 +150,41 @@ class Mirror:
         self._listeners.append(listener)
 
     def reset(self, snapshot: Snapshot) -> None:
-        """Take over everything that the engine has; what it lacks is gone."""
+        """Take over everything that the engine has, if it is to be believed; what it lacks is gone."""
+        values = {entry.key: entry.value for entry in snapshot.entries}
+        self._believe(why_not(values, self.state))
+        if self._doubt:
+            self._reached(snapshot.revision)
+            return
         known = {f"{prefix}{name}" for prefix, table, _ in _TABLES for name in getattr(self.state, table)}
         gone: dict[str, bytes | None] = dict.fromkeys((*known, *self.state.signed, PLAN))
-        self._take(gone | {entry.key: entry.value for entry in snapshot.entries})
+        self._take(gone | values)
         self._reached(snapshot.revision)
 
     def apply(self, changes: Sequence[Change]) -> None:
-        """Take changes over, in order."""
-        if changes:
+        """Take changes over, in order; ReadAgainError if a whole reading is needed."""
+        touched = {change.key: change.value for change in changes}
+        if self._doubt and touched.keys() & {PLAN, RESTORING, RESTORED}:
+            raise ReadAgainError("the state is read anew, to see whether it is to be believed now")
+        if touched.get(RESTORING) is not None:
+            self._believe(UNFINISHED)
+        if changes and self._doubt:
+            self._reached(changes[-1].revision)
+        elif changes:
             self._take({change.key: change.value for change in changes})
             self._reached(changes[-1].revision)
 
     @property
-    def revision(self) -> int:
-        """How far the copy is in the store's revisions; 0: nothing was read since the start."""
-        return self._revision
+    def doubt(self) -> str:
+        """'' or why the engine's state is not believed, and this copy stays as it is."""
+        return self._doubt
+
+    def _believe(self, why_not: str) -> None:
+        if why_not != self._doubt:
+            self._doubt = why_not
+            if why_not:
+                _log.error("the state is not believed", why=why_not)
+            self._doubted(why_not)
 
     def wait_for(self, revision: int, timeout: float) -> bool:
         """Whether the copy has reached `revision` of the store within `timeout` seconds."""
@@ -180,7 +225,10 @@ class Mirror:
     def _merged(self, base: MirrorState, values: Mapping[str, bytes | None]) -> MirrorState:
         fields: dict[str, Any] = {}
         for key, value in values.items():
-            if key == PLAN:
+            if key == RESTORED:
+                record = _decode(key, value, RestoredRecord, None)
+                fields["restored"] = record.generation if record is not None else 0
+            elif key == PLAN:
                 fields["plan"] = _decode(key, value, Plan, base.plan) or Plan()
             elif key.startswith(TRUST):
                 signed = fields.setdefault("signed", dict(base.signed))
@@ -194,6 +242,25 @@ class Mirror:
                         table = fields.setdefault(name, dict(getattr(base, name)))
                         _put(table, key, key.removeprefix(prefix), value, record_type)
         return msgspec.structs.replace(base, **fields) if fields else base
+
+
+def why_not(values: Mapping[str, bytes], copy: MirrorState) -> str:
+    """Why a state with these `values` is not believed by who has `copy` of it; '' if it is.
+
+    A plan never goes back: a state whose plan is older than the copy's is another engine's, or was set back, and what
+    it lacks is not gone. Only a later restore may say otherwise.
+    """
+    if RESTORING in values:
+        return UNFINISHED
+    restored = _decode(RESTORED, values.get(RESTORED), RestoredRecord, None)
+    if restored is not None and restored.generation > copy.restored:
+        return ""
+    plan = _decode(PLAN, values.get(PLAN), Plan, copy.plan) or Plan()
+    if plan.generation < copy.plan.generation:
+        return f"the state has plan {plan.generation}, and this server has seen plan {copy.plan.generation}"
+    if copy.signed and not any(key.startswith(TRUST) for key in values):
+        return "the state is empty, and this server has seen another"
+    return ""
 
 
 def _put(table: dict[str, Any], key: str, name: str, value: bytes | None, record_type: type[Any]) -> None:

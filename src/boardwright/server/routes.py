@@ -8,10 +8,10 @@ from litestar import Litestar
 from boardwright.net.multicast import ControlSocket
 from boardwright.server.api import (
     audit,
+    backups,
     boards,
     checks,
     deployments,
-    diagnosis,
     health,
     joins,
     metadata,
@@ -29,7 +29,7 @@ from boardwright.server.api import (
 from boardwright.server.api.acts import NotedRefusals
 from boardwright.server.api.app import make_app
 from boardwright.server.api.callers import members_only
-from boardwright.server.api.gate import active_only, own_cluster_only
+from boardwright.server.api.gate import active_only, own_cluster_only, while_believed
 from boardwright.server.api.metrics import Counted
 from boardwright.server.audit import Audit
 from boardwright.server.board_reports import BoardReports
@@ -38,7 +38,6 @@ from boardwright.server.claims import Claims
 from boardwright.server.damage import Damage
 from boardwright.server.deployments import Deployments
 from boardwright.server.door import Door
-from boardwright.server.examiner import Examiner
 from boardwright.server.held import HeldVersions
 from boardwright.server.holdings import Holdings
 from boardwright.server.members import Members
@@ -48,6 +47,7 @@ from boardwright.server.own_status import OwnStatus
 from boardwright.server.peers import Peers
 from boardwright.server.publishing import Publishing
 from boardwright.server.responder import Responder
+from boardwright.server.restoring import Restoring
 from boardwright.server.rollout_watch import RolloutWatch
 from boardwright.server.scrubber import Checker, Scrubber
 from boardwright.server.standing import ServerStanding
@@ -84,9 +84,9 @@ class ApiParts(msgspec.Struct, frozen=True, kw_only=True):
     checker: Checker
     trust_changes: TrustChanges
     door: Door
+    restoring: Restoring
     members: Members
     audit: Audit
-    examiner: Examiner
 
 
 def api(parts: ApiParts, counted: Iterable[Counted]) -> Litestar:
@@ -111,7 +111,6 @@ def api(parts: ApiParts, counted: Iterable[Counted]) -> Litestar:
             *servers.status_routes(parts.peers),
             *audit.routes(parts.audit.copy),
             *checks.routes(parts.checker),
-            *diagnosis.routes(parts.examiner),
             *metrics.routes(counted),
             *sessions.routes(members.callers),
             *joins.authority_routes(parts.door.authority),
@@ -125,10 +124,11 @@ def api(parts: ApiParts, counted: Iterable[Counted]) -> Litestar:
             *deployments.routes(parts.deployments),
             *metadata.routes(parts.mirror, parts.trust_changes),
             *rollouts.routes(parts.watch),
+            *backups.routes(parts.restoring),
             *joins.routes(parts.door.admission, parts.door.tokens),
         ],
         guards=[own_cluster_only(parts.cluster), members_only(members.callers, refused)],
-        gate=active_only(parts.standing, parts.server),
         refused=refused,
+        gate=while_believed(active_only(parts.standing, parts.server), lambda: parts.mirror.doubt),
         after=revocations.numbered(members.revoked),
     )

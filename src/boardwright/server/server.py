@@ -41,7 +41,6 @@ from boardwright.server.courier import Courier
 from boardwright.server.deployments import Deployments
 from boardwright.server.door import Door
 from boardwright.server.engine import open_engine
-from boardwright.server.examiner import Examiner
 from boardwright.server.executor import Executor
 from boardwright.server.flood_watch import EVERY, FloodWatch
 from boardwright.server.held import HeldVersions
@@ -58,6 +57,7 @@ from boardwright.server.reachable import facts_for
 from boardwright.server.registration import keep_registered
 from boardwright.server.replicator import Copying, Replicator
 from boardwright.server.responder import Responder
+from boardwright.server.restoring import Restoring, heard_from
 from boardwright.server.retirement import Retirement
 from boardwright.server.rollout_watch import RolloutWatch
 from boardwright.server.routes import ApiParts, api
@@ -67,7 +67,7 @@ from boardwright.server.slots import Slots
 from boardwright.server.standing import ServerStanding
 from boardwright.server.storage import Loop, Storage
 from boardwright.server.trust_changes import TrustChanges
-from boardwright.state.active import ActiveRole
+from boardwright.state.active import RESTORE_HINT, ActiveRole
 from boardwright.state.follow import Follower, Several
 from boardwright.state.lease import Held
 from boardwright.state.records import CatalogRecord, ServerRecord
@@ -95,7 +95,7 @@ class Server:
         self._alarms = Alarms(settings.id, time.monotonic)
         self._clocks = Clocks(settings.id, time.time, time.monotonic, self._alarms)
         self._signing = signing = Signing(online_key, self._clocks)
-        self._mirror = Mirror(settings.data_dir / "mirror.json", self._on_copy)
+        self._mirror = Mirror(settings.data_dir / "mirror.json", self._on_copy, self._on_doubt)
         self._holdings = Holdings()
         self._holdings.know(self._mirror.state.catalog.values())
         self._listed = Listed(settings.inventory)
@@ -109,7 +109,8 @@ class Server:
         )
         self._kv = PatientKV(lambda: open_engine(settings))
         self._arbiter = arbiter = arbiter_of(settings, self._alarms)
-        self._role = ActiveRole(self._kv, settings.id, chosen=arbiter.may_lead if arbiter else lambda: True)
+        chosen = arbiter.may_lead if arbiter else lambda: True
+        self._role = ActiveRole(self._kv, settings.id, chosen=chosen, barrier=lambda: self._mirror.doubt)
         self._audit = audit = Audit(settings.data_dir, self._members, self._kv, self._role, self._clocks, self._alarms)
         self._standing = ServerStanding(self._role, self._mirror)
         self._door = Door(
@@ -266,10 +267,21 @@ class Server:
         publishing = Publishing(
             self._kv, self._audit.commit, self._mirror, storage.blobs, storage.pieces, events, self._signing, time.time
         )
+        peers = Peers(self._mirror, self._status, time.monotonic, self._clocks)
+        restoring = Restoring(
+            self._settings.cluster.name,
+            self._kv,
+            self._role.commit,
+            self._audit.commit,
+            self._mirror,
+            self._holdings,
+            self._signing,
+            heard_from(peers, self._board_reports),
+        )
         return ApiParts(
+            restoring=restoring,
             members=self._members,
             audit=self._audit,
-            examiner=Examiner(self._settings, self._members, self._status, storage, responder, self._presence),
             server=self._settings.id,
             cluster=self._settings.cluster.name,
             blobs_url=blobs,
@@ -282,7 +294,7 @@ class Server:
             responder=responder,
             network=lambda: self._presence.network,
             status=self._status,
-            peers=Peers(self._mirror, self._status, time.monotonic, self._clocks),
+            peers=peers,
             publishing=publishing,
             deployments=Deployments(self._kv, self._audit.commit, self._mirror, self._signing, time.time),
             watch=self._watch,
@@ -345,6 +357,13 @@ class Server:
     def _look_for_work(self) -> None:
         if self._replicator is not None:
             self._replicator.wake()
+
+    def _on_doubt(self, doubt: str) -> None:
+        """The engine's state is not believed, or is again ('')."""
+        if doubt:
+            self._alarms.sound(AlarmKind.RESTORE, "state", f"{doubt}; serving goes on, {RESTORE_HINT}")
+        else:
+            self._alarms.clear(AlarmKind.RESTORE, "state")
 
     def _on_copy(self, trouble: str) -> None:
         """The copy of the state cannot be written, or can again ('')."""

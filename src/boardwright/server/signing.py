@@ -11,13 +11,14 @@ Rules:
 * When the operator has dropped an online key, nothing of what it may have said of time and of lasting counts any more.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
-from boardwright.errors import BoardwrightError, UsageError
+from boardwright.errors import BoardwrightError, RefusedError, UsageError
+from boardwright.model.api import TrustChange
 from boardwright.model.plan import Plan
 from boardwright.server.clocks import Clocks
 from boardwright.state.kv import KV, Transaction
@@ -82,6 +83,32 @@ class Signing:
         puts = changed(state.signed, made)
         compares = {key: state.revisions.get(key, 0) for key in puts}
         return Transaction({**compares, **other.compares}, {**puts, **other.puts})
+
+    def restored(self, known: Sequence[SignedRoles], change: TrustChange, plan: Plan) -> SignedRoles:
+        """The newest of everything `known`, changed by what the operator has signed, and signed anew for `plan`.
+
+        The version numbers of what is signed are above every one that was ever given out: as many as seconds since the
+        epoch, because no cluster signs once a second. UntrustedError, ConflictError, RefusedError (another's key).
+        """
+        after = self.begun(SignedRoles.newest(known))
+        before = after.signing_keys
+        if change.root is not None:
+            after = after.with_root(change.root)
+        if change.targets is not None:
+            after = after.with_targets(change.targets)
+        if self.key not in after.signing_keys:
+            raise RefusedError(
+                "the server that is active may not sign for the cluster in this backup",
+                hint="its folder must lie beside the operator's, as `init` made it: then restore lets it sign",
+            )
+        dropped = bool(before - after.signing_keys)
+        now = self._judged(after) or self._clocks.own
+        return after.signed(shards_of(plan), self._signer, now, anew=dropped, least=int(now))
+
+    @property
+    def now(self) -> float:
+        """Seconds since the epoch as this server, alone, has them."""
+        return self._clocks.own
 
     def renewal(self, kv: KV, plan: Callable[[], Plan], *, look: bool = False) -> Transaction | None:
         """What signs everything anew, if it is time to, or if nothing was signed yet; `plan` brings the committed one.

@@ -24,8 +24,8 @@ class ServerStanding:
 
     @property
     def engine(self) -> str:
-        """'' if the engine answered the last round, else what was wrong."""
-        return self._role.trouble
+        """'' if changes are taken: the engine answered the last round, and its state is believed; else why not."""
+        return self._role.trouble or self._mirror.doubt
 
     def holder(self) -> ServerRecord | None:
         """Who holds the lease by the newest record known, whether or not the engine answers now."""
@@ -34,4 +34,4 @@ class ServerStanding:
 
     def active(self) -> ServerRecord | None:
         """The active, or None if it is unknown: without the engine nobody can take changes."""
-        return None if self.engine else self.holder()
+        return None if self._role.trouble else self.holder()

@@ -5,6 +5,8 @@ Rules:
 * `held` is judged by the clock at the moment of asking. Ask before each act; a callback may come late, this never.
 * Changes go through `commit`: it takes turns with the renewals of this process, so a renewal between the building of
   a transaction and its commit is no conflict.
+* While the state is being restored, and while what this server has seen of it is newer than what it says (`barrier`),
+  nothing is changed but by who restores, whose transactions compare the record ``RESTORING`` themselves.
 * The clock counts while the machine sleeps (CLOCK_BOOTTIME), so a holder that wakes up knows that it was deposed.
 """
 
@@ -15,7 +17,13 @@ from collections.abc import Callable
 from boardwright.errors import BoardwrightError, ConflictError
 from boardwright.state.kv import KV, CompactedError, EngineError, Transaction
 from boardwright.state.lease import DeposedError, Held, LeaseKeeper, fenced
-from boardwright.state.records import LEASE, LeaseRecord
+from boardwright.state.records import LEASE, RESTORING, LeaseRecord
+
+RESTORE_HINT = "boardwright restore FILE [--replace]; see docs/operate/backup.md"
+
+
+class RestoringError(ConflictError):
+    """The state is not whole, or older than what was seen of it: the change was not made."""
 
 
 def boottime() -> float:
@@ -26,7 +34,8 @@ def boottime() -> float:
 class ActiveRole:
     """One server's part in the contest for the active role; `me` is the server's id.
 
-    `chosen` says whether this server may be the active, and never blocks.
+    `chosen` says whether this server may be the active, and never blocks; `barrier` why the state must not be changed
+    now, '' if it may.
     """
 
     def __init__(
@@ -36,11 +45,13 @@ class ActiveRole:
         *,
         clock: Callable[[], float] = boottime,
         chosen: Callable[[], bool] = lambda: True,
+        barrier: Callable[[], str] = str,
     ) -> None:
         self._kv = kv
         self._me = me
         self._clock = clock
         self._chosen = chosen
+        self._barrier = barrier
         self._keeper = LeaseKeeper(me)
         self._lock = threading.RLock()
         self._trouble = ""
@@ -72,12 +83,24 @@ class ActiveRole:
             return max(0.0, self._keeper.next_at(now) - now)
 
     def commit(self, transaction: Transaction) -> int:
-        """Commit as the active; DeposedError if this server is not, ConflictError, EngineError."""
+        """Commit as the active; DeposedError if this server is not, RestoringError, ConflictError, EngineError."""
+        restores = RESTORING in transaction.compares
+        if not restores and (why := self._barrier()):
+            raise RestoringError(f"nothing is changed now: {why}", hint=RESTORE_HINT)
         with self._lock:
             held = self.held
             if held is None:
                 raise DeposedError(f"server {self._me} is not the active")
-            return self._kv.commit(fenced(transaction, held))
+            if not restores:
+                transaction = Transaction({**transaction.compares, RESTORING: 0}, transaction.puts)
+            try:
+                return self._kv.commit(fenced(transaction, held))
+            except ConflictError as error:
+                if restores or self._kv.get(RESTORING) is None:
+                    raise
+                raise RestoringError(
+                    "the state is being restored, or a restore was cut off", hint=RESTORE_HINT
+                ) from error
 
     def release(self) -> None:
         """Hand over if active: a rival takes over as soon as it looks. Engine trouble: it will by time-out."""

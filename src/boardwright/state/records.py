@@ -28,6 +28,8 @@ TRUST_ROLES = "trust/roles/"  # + role: the same of every other role
 TOKENS = "tokens/"  # + digest of a join token's secret: trust.joining.JoinRecord
 AUDIT = "audit/"  # + number, twelve digits: a line of the audit log as it is, see model.audit
 AUDIT_HEAD = "audit/head"  # AuditHead
+RESTORING = "restore/running"  # RestoringRecord: while it is there, nobody changes or believes the state
+RESTORED = "restore/last"  # RestoredRecord
 JOINS = "joins/"  # + digest of a public key: model.admission.Joiner, who waits for approval or got it
 
 MAX_REASONS = 50  # in a rollout's record; a cluster that fails as a whole fails for the same few reasons
@@ -118,6 +120,20 @@ class AuditHead(msgspec.Struct, frozen=True):
     digest: str = ""
     oldest: int = 1
     revocations: int = 0
+
+
+class RestoringRecord(msgspec.Struct, frozen=True):
+    """A restore that is under way, or was cut off."""
+
+    id: str
+
+
+class RestoredRecord(msgspec.Struct, frozen=True):
+    """The last restore: `generation` is the plan's that it began with, `source` that of the plan in the backup."""
+
+    id: str
+    generation: int
+    source: int
 
 
 class RetryRecord(msgspec.Struct, frozen=True):

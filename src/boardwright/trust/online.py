@@ -81,6 +81,21 @@ class SignedRoles(msgspec.Struct, frozen=True):
         found.check()
         return found
 
+    @classmethod
+    def newest(cls, sets: Iterable["SignedRoles"]) -> "SignedRoles":
+        """Of sets of one cluster the longest way of roots and the newest of every role.
+
+        Raises ConflictError if their roots part: then they are two clusters, or one was forked.
+        """
+        found = cls()
+        for one in sets:
+            shorter, longer = sorted((found.roots, one.roots), key=len)
+            if longer[: len(shorter)] != shorter:
+                raise ConflictError("two sets of signed metadata have roots that part: they are not of one cluster")
+            newer = {name: data for name, data in one.roles.items() if one.version(name) > found.version(name)}
+            found = cls(longer, {**found.roles, **newer})
+        return found
+
     def with_root(self, data: bytes) -> "SignedRoles":
         """The set with the next root; raises UntrustedError, ConflictError if it is not the next."""
         made = read_role(data, Root)
@@ -113,12 +128,12 @@ class SignedRoles(msgspec.Struct, frozen=True):
         return self._with(name, made.signed.version, data, MAX_LEAP)
 
     def signed(
-        self, shards: Mapping[str, bytes] | None, signer: Signer, now: float, *, anew: bool = False
+        self, shards: Mapping[str, bytes] | None, signer: Signer, now: float, *, anew: bool = False, least: int = 0
     ) -> "SignedRoles":
         """The set with plans (if `shards` are given: path -> bytes), snapshot and timestamp signed at `now` (epoch).
 
         `anew`: how long the old signatures last counts no more, because a key that may have made them was dropped.
-        Raises UntrustedError if this signer may not.
+        `least`: the version numbers that are given out are not below it. Raises UntrustedError if this signer may not.
         """
         now = min(now, LATEST)
         expires = _date(now + LIFE if anew else max([now + LIFE, *self._ends()]))
@@ -131,17 +146,17 @@ class SignedRoles(msgspec.Struct, frozen=True):
                 )
                 for path, data in shards.items()
             }
-            version = self._version(PLANS) + 1
+            version = max(self.version(PLANS) + 1, least)
             roles[PLANS] = _sign(Targets(version=version, expires=expires, targets=targets), signer)
         meta = {
             f"{name}.json": MetaFile(read_role(data, Targets).signed.version)
             for name, data in roles.items()
             if name in (TARGETS, PLANS) or name.startswith(SOFTWARE)
         }
-        snapshot = Snapshot(version=self._version(SNAPSHOT) + 1, expires=expires, meta=meta)
+        snapshot = Snapshot(version=max(self.version(SNAPSHOT) + 1, least), expires=expires, meta=meta)
         roles[SNAPSHOT] = _sign(snapshot, signer)
         timestamp = Timestamp(
-            version=self._version(TIMESTAMP) + 1,
+            version=max(self.version(TIMESTAMP) + 1, least),
             expires=expires,
             snapshot_meta=MetaFile(snapshot.version),
             unrecognized_fields={FIELD: int(now)},
@@ -191,12 +206,13 @@ class SignedRoles(msgspec.Struct, frozen=True):
             raise UntrustedError(f"there is no signed role {name} yet")
         return data
 
-    def _version(self, name: str) -> int:
+    def version(self, name: str) -> int:
+        """Of a role, 0 if it is not there."""
         data = self.roles.get(name)
         return 0 if data is None else _read(name, data).signed.version
 
     def _with(self, name: str, version: int, data: bytes, leap: int = 0) -> "SignedRoles":
-        due = self._version(name) + 1
+        due = self.version(name) + 1
         if not due <= version <= due + leap:
             raise ConflictError(
                 f"version {version} of the signed role {name} was sent, the next is {due}",

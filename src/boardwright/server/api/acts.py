@@ -27,6 +27,7 @@ ACTIONS: dict[Call, Action] = {
     ("POST", "/v1/joins/{key}/approval"): Action.APPROVE,
     ("DELETE", "/v1/joins/{key}"): Action.DISMISS,
     ("POST", "/v1/tokens"): Action.TOKEN_CREATE,
+    ("POST", "/v1/restore"): Action.RESTORE,
     ("DELETE", "/v1/tokens/{digest}"): Action.TOKEN_DROP,
 }
 UNRECORDED: dict[Call, str] = {

@@ -50,7 +50,6 @@ ACCESS: dict[tuple[str, str], Roles] = {
     ("GET", "/v1/boards/{board}/explanations"): VIEWERS,
     ("GET", "/v1/servers"): VIEWERS,
     ("GET", "/v1/alarms"): VIEWERS,
-    ("GET", "/v1/diagnosis"): VIEWERS,
     ("GET", "/v1/software"): VIEWERS,
     ("GET", "/v1/software/{group}"): VIEWERS,
     ("GET", "/v1/rollouts"): VIEWERS,
@@ -68,6 +67,8 @@ ACCESS: dict[tuple[str, str], Roles] = {
     ("POST", "/v1/joins/{key}/approval"): ADMINS,
     ("DELETE", "/v1/joins/{key}"): ADMINS,
     ("POST", "/v1/tokens"): ADMINS,
+    ("GET", "/v1/backup"): ADMINS,
+    ("POST", "/v1/restore"): ADMINS,
     ("GET", "/v1/tokens"): ADMINS,
     ("DELETE", "/v1/tokens/{digest}"): ADMINS,
 }

@@ -18,6 +18,7 @@ from litestar.response import Redirect
 
 from boardwright.model.api import CLUSTER_HEADER, Problem
 from boardwright.server.api.problems import AnyRequest, problem
+from boardwright.state.active import RESTORE_HINT
 from boardwright.state.records import ServerRecord
 
 
@@ -45,6 +46,7 @@ _HINTS = {
     True: "boards go on getting what is committed; changes go on by themselves within seconds after the engine "
     "answers again",
 }
+RESTORE = "/v1/restore"
 DRAINED = 16 * 1024 * 1024  # bytes; packs and most files are shorter, and they are dropped as they come
 DRAIN_TIME = 5.0  # seconds
 
@@ -63,6 +65,20 @@ def active_only(standing: Standing, own_id: str) -> Gate:
         return Redirect(f"{active.api}{request.url.path}{'?' if query else ''}{query}", status_code=307)
 
     return gate
+
+
+def while_believed(gate: Gate, doubt: Callable[[], str]) -> Gate:
+    """The same gate; while the active does not believe the state (`doubt` says why) it lets no change through but
+    a restore, which ends that."""
+
+    def inner(request: AnyRequest) -> Response[Problem] | Redirect | None:
+        answer = gate(request)
+        if answer is not None or request.method == "GET" or request.url.path == RESTORE:
+            return answer
+        why = doubt()
+        return problem(409, f"nothing is changed now: {why}", RESTORE_HINT, exit_code=3) if why else None
+
+    return inner
 
 
 def own_cluster_only(cluster: str) -> Gate:
