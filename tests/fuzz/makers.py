@@ -6,6 +6,7 @@ import tarfile
 
 import msgspec
 
+from boardwright.model.audit import Act, Action, Actor, Head, follow, line_of, record_after
 from boardwright.model.software import (
     PIECE_SIZE,
     BlobRef,
@@ -94,3 +95,13 @@ def good_datagram() -> bytes:
 def good_certificate() -> bytes:
     """A board's certificate (DER)."""
     return Identities("core1").board("c1s3").certificate
+
+
+def good_audit_log() -> bytes:
+    """Four records, one a line."""
+    head, lines = Head(), []
+    for number in range(4):
+        act = Act(Actor("ana", "admin", "ab" * 32, "10.0.0.7"), Action.DEPLOY).on(f"platform {number}", rollout="r1")
+        lines.append(line_of(record_after(head, act, 1000.0, "c1s1")))
+        head, _ = follow(head, lines[-1])
+    return b"\n".join(lines)

@@ -14,7 +14,7 @@ except ImportError:
     sys.exit("atheris is not installed: pip install 'boardwright[fuzz]'")
 
 with atheris.instrument_imports(include=["boardwright", "tarfile"]):
-    from tests.fuzz.makers import good_certificate, good_datagram, good_manifest, good_tar
+    from tests.fuzz.makers import good_audit_log, good_certificate, good_datagram, good_manifest, good_tar
     from tests.fuzz.signed import SEEDS, SIGNED
     from tests.fuzz.targets import TARGETS
 
@@ -29,6 +29,7 @@ def main() -> None:
         "archive": good_tar,
         "codec": good_datagram,
         "credentials": good_certificate,
+        "audit": good_audit_log,
         **SEEDS,
     }
     seed = seeds[name]() if name in seeds else b""

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import msgspec
 
+from boardwright.cli import audit_reading
 from boardwright.config import load_agent, load_inventory, load_operator, load_server
-from boardwright.errors import MalformedError, UsageError
+from boardwright.errors import BoardwrightError, MalformedError, UsageError
 from boardwright.model.admission import ClusterAuthority, JoinAnswer, Joining
 from boardwright.model.api import DeploymentRequest
+from boardwright.model.audit import AuditPage, Head
 from boardwright.model.location import Location
 from boardwright.model.plan import BoardPlan
 from boardwright.model.report import BoardReport
@@ -123,6 +125,19 @@ def credentials(data: bytes) -> None:
             read()
 
 
+def audit(data: bytes) -> None:
+    """What a server says of its copy of the audit log: read and followed, or refused."""
+    lines = tuple(line.decode("utf-8", "replace") for line in data.split(b"\n"))
+    ends = AuditPage("c1s1", data[0] if data else 0, Head(int.from_bytes(data[:9]), "ab" * 32))
+    pages = [ends, *(msgspec.structs.replace(ends, records=lines[at:]) for at in range(len(lines)))]
+    copies = audit_reading.Copies(
+        lambda base, after, limit: pages[min(after, len(pages) - 1) if limit else 0], ["https://c1s1"]
+    )
+    with contextlib.suppress(BoardwrightError):
+        found = audit_reading.read(copies, Head(2, "cd" * 32), lambda record: True, 50, everything=bool(data))
+        assert len(found.shown) <= 50
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "manifest": manifest,
     "codec": codec,
@@ -130,4 +145,5 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "settings": settings,
     "archive": archive,
     "credentials": credentials,
+    "audit": audit,
 }

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz import targets
-from tests.fuzz.makers import good_certificate, good_manifest, good_tar, good_tree, mutate
+from tests.fuzz.makers import good_audit_log, good_certificate, good_manifest, good_tar, good_tree, mutate
 from tests.fuzz.values import CHANGES, VALUES, changed, json
 
 FEW = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -21,6 +21,7 @@ MANY = settings(max_examples=300, deadline=None, suppress_health_check=list(Heal
 
 TAR = good_tar()
 CERTIFICATE = good_certificate()
+AUDIT_LOG = good_audit_log()
 
 
 class TestManifests:
@@ -71,6 +72,18 @@ class TestMessagesAndBodies:
     @given(st.one_of(st.binary(max_size=300), VALUES.map(json)))
     def test_json(self, data: bytes) -> None:
         targets.bodies(data)
+
+
+class TestTheAuditLog:
+    @FEW
+    @given(st.one_of(st.binary(max_size=300), VALUES.map(json)))
+    def test_of_anything(self, data: bytes) -> None:
+        targets.audit(data)
+
+    @FEW
+    @given(CHANGES)
+    def test_with_bytes_changed(self, changes: list[tuple[int, int, bytes]]) -> None:
+        targets.audit(mutate(AUDIT_LOG, changes))
 
 
 class TestCredentials:

@@ -114,13 +114,10 @@ def _show(reading: Reading) -> None:
             (
                 one.record.number,
                 _when(one.record.at),
-                one.record.who,
-                one.record.role,
-                one.record.address or "-",
-                one.record.action,
-                one.record.subject or "-",
-                one.record.outcome if one.record.count == 1 else f"{one.record.outcome} x{one.record.count}",
-                ", ".join(f"{name} {value}" for name, value in sorted(one.record.details.items())),
+                *map(_word, (one.record.who, one.record.role, one.record.address)),
+                *map(_word, (one.record.action, one.record.subject)),
+                _word(one.record.outcome) + (f" x{one.record.count}" if one.record.count > 1 else ""),
+                _word(", ".join(f"{name} {value}" for name, value in sorted(one.record.details.items()))),
             )
             for one in reading.shown
         ),
@@ -140,6 +137,11 @@ def _show_json(reading: Reading, copies: Copies, *, with_records: bool) -> None:
             "findings": reading.findings,
         }
     )
+
+
+def _word(text: str) -> str:
+    """A server that lies must not steer the terminal."""
+    return "".join(one if one.isprintable() else "?" for one in text) or "-"
 
 
 def _when(at: float) -> str:
