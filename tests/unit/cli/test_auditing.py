@@ -252,6 +252,13 @@ class TestHistoryThatWasWrittenAnewAtEveryServer:
         assert (done.code, "audit-head cannot be read" in done.err) == (2, True)
 
 
+def test_a_server_that_lies_does_not_steer_the_terminal(log: Log, command: Command) -> None:
+    line = line_of(msgspec.structs.replace(read_line(chain(1)[0]), who="\x1b[2J", details={"why": "\x1b[2J"}))
+    log.copies = {A: [line], B: [line]}
+    done = command("audit")
+    assert (done.code, "\x1b" in done.out, "?[2J" in done.out) == (0, False, True)
+
+
 @pytest.mark.parametrize(
     "words", [("--action", "dance"), ("--since", "yesterday"), ("--since", ""), ("--last", "0"), ("extra",)]
 )

@@ -21,7 +21,7 @@ from boardwright.trust.errors import UntrustedError
 from boardwright.trust.identity import Role
 from boardwright.trust.joining import proved, secret_digest
 from tests.identities import Identities
-from tests.unit.server.builders import act
+from tests.unit.server.builders import act, audit_records
 from tests.unit.server.joiners import Gate, Someone, person, whom
 
 
@@ -446,3 +446,29 @@ def test_errors_are_of_the_declared_kind(gate: Gate) -> None:
     for change in ({"id": ""}, {"public_key": b"\x30"}, {"proof": b"x" * 100}):
         with pytest.raises(BoardwrightError):
             gate.admission.join(msgspec.structs.replace(Someone().asks, **change), "")
+
+
+class TestTheAuditLogOfTheDoor:
+    """What a stranger can do as often as he likes must not fill it."""
+
+    def test_who_waits_is_recorded_once_however_often_he_changes_his_words(self, gate: Gate) -> None:
+        stranger = Someone()
+        for number in range(5):
+            stranger.join(gate, type=f"lc{number}", role="board")
+        (record,) = audit_records(gate.kv)
+        assert (record.action, record.who, record.role, record.address) == ("join", "c1s9", "board", "10.0.1.9")
+        assert (record.key, record.details["slot"]) == (stranger.digest, "1/9")
+        assert "it has no join token" in record.details["waits"]
+
+    def test_who_is_let_in_is_recorded_once_however_often_he_asks_again(self, gate: Gate) -> None:
+        secret, board = gate.token(), Someone()
+        for _ in range(3):
+            board.join(gate, secret)
+        board.join(gate)
+        assert [record.action for record in audit_records(gate.kv)] == ["token-create", "join"]
+
+    def test_who_is_not_let_in_leaves_nothing(self, gate: Gate) -> None:
+        for words in ({"id": "../x"}, {"role": "king"}, {"secret": b"x" * 32}):
+            with pytest.raises(BoardwrightError):
+                Someone().join(gate, **words)  # type: ignore[arg-type]
+        assert audit_records(gate.kv) == []

@@ -32,7 +32,7 @@ from boardwright.state.records import BOARDS, CatalogRecord, RolloutRecord
 from boardwright.transfer.space import NoSpaceError, Space
 from boardwright.transfer.store import BlobStore
 from tests.identities import Identities
-from tests.unit.server.builders import Version, act, audited, board, confirmed, report
+from tests.unit.server.builders import Version, act, audit_records, audited, board, confirmed, report
 
 IDENTITIES = Identities()
 
@@ -242,6 +242,13 @@ class TestCollector:
 
 
 class TestQuota:
+    def test_what_is_retired_is_recorded_as_an_act(self, tight: Bench) -> None:
+        tight.publish(big("1"))
+        tight.deploy("1")
+        tight.publish(big("2"), big("3"), big("4"))
+        told = [(one.action, one.subject) for one in audit_records(tight.kv)]
+        assert told[-2:] == [("retire", "platform 2 *"), ("publish", "platform 4 *")]
+
     def test_without_one_nothing_is_ever_retired(self, bench: Bench) -> None:
         for number in range(12):
             bench.publish(big(str(number)))
