@@ -42,36 +42,47 @@ EXTRA = {"killed": 1.0, "halted": 3.0}  # seconds
 
 
 class Lab:
-    """The cluster in `directory`; processes by board id."""
+    """The cluster in `directory`, one chassis; processes by board id."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        servers: tuple[str, ...] = SERVERS,
+        boards: tuple[str, ...] = (BOARD,),
+        engine: str = "",
+    ) -> None:
         self.directory = directory
+        self.servers = servers
+        self.boards = boards
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         network, port = f"127.{random.randint(64, 250)}.1", random.randint(20000, 60000)
-        boards = "".join(
+        entries = "".join(
             f'[[board]]\nid = "{board}"\nchassis = "1"\nslot = "{board[-1]}"\ntype = "rp"\n'
-            f'address = "{network}.{board[-1]}"\nserver = {str(board in SERVERS).lower()}\ngroups = ["image"]\n'
+            f'address = "{network}.{board[-1]}"\nserver = {str(board in servers).lower()}\ngroups = ["image"]\n'
             f'root = "{directory}/{board}/root"\nstate_dir = "{directory}/{board}/state"\n'
             f'data_dir = "{directory}/{board}/data"\n'
-            for board in (*SERVERS, BOARD)
+            for board in (*servers, *boards)
         )
         inventory = directory / "cluster.toml"
         inventory.write_text(
             f'[cluster]\nname = "bench{port}"\ninterface = "lo"\nmulticast = "239.255.66.87:{port}"\n'
-            f'engine = "sqlite:{directory}/state.db"\n{boards}'
+            f'engine = "{engine or f"sqlite:{directory}/state.db"}"\n{entries}'
         )
         self.folders = directory / "out"
         command("boardwright", "init", self.folders, "--inventory", inventory)
-        self.client = ApiClient.of(
-            [f"https://{network}.{server[-1]}:6688" for server in SERVERS],
-            operator_lines(self.folders / "operator", f"bench{port}"),
-            f"bench{port}",
-        )
+        self._name = f"bench{port}"
+        self._bases = [f"https://{network}.{server[-1]}:6688" for server in servers]
+        self.client = self.new_client()
+
+    def new_client(self) -> ApiClient:
+        """As a command makes it that has just begun."""
+        return ApiClient.of(self._bases, operator_lines(self.folders / "operator", self._name), self._name)
 
     def cap(self, rate: int) -> None:
-        dropins = self.folders / BOARD / "agent.toml.d"
-        dropins.mkdir(exist_ok=True)
-        (dropins / "rate.toml").write_text(f'[limits]\ndownload = "{rate}B/s"\n' if rate else "")
+        for board in self.boards:
+            dropins = self.folders / board / "agent.toml.d"
+            dropins.mkdir(exist_ok=True)
+            (dropins / "rate.toml").write_text(f'[limits]\ndownload = "{rate}B/s"\n' if rate else "")
 
     def start(self, board: str, kind: str) -> None:
         config = self.folders / board / f"{kind}.toml"
@@ -103,21 +114,21 @@ class Lab:
 
     def refetched(self) -> int:
         """Bytes of verified pieces that came again, over all downloads, as the agent counts them."""
-        counts = re.findall(r" refetched=(\d+)", (self.directory / f"{BOARD}.log").read_text())
-        if not counts:
-            raise SystemExit("the agent's log says nothing of its downloads")
-        return sum(map(int, counts))
+        found = [re.findall(r" refetched=(\d+)", (self.directory / f"{one}.log").read_text()) for one in self.boards]
+        if not all(found):
+            raise SystemExit("an agent's log says nothing of its downloads")
+        return sum(int(count) for counts in found for count in counts)
 
-    def board(self) -> BoardStatus:
-        return self.client.boards(BOARD).boards[0]
+    def board(self, board: str = BOARD) -> BoardStatus:
+        return self.client.boards(board).boards[0]
 
-    def group(self) -> GroupReport:
-        return self.board().groups.get("image", GroupReport())
+    def group(self, board: str = BOARD) -> GroupReport:
+        return self.board(board).groups.get("image", GroupReport())
 
     def ready(self, version: str = "") -> bool:
-        """Whether both servers are healthy and hold `version`."""
+        """Whether all servers are healthy and hold `version`."""
         found = self.client.servers().servers
-        return len(found) == len(SERVERS) and all(
+        return len(found) == len(self.servers) and all(
             server.health == "healthy" and (not version or f"image {version} *" in server.versions) for server in found
         )
 
@@ -130,32 +141,42 @@ class Lab:
         operator = ("--operator", self.folders / "operator")
         command("boardwright", "publish", image, "--group", "image", "--version", version, *operator)
         image.unlink()
-        until(f"both servers hold {version}", lambda: self.ready(version))
+        until(f"all servers hold {version}", lambda: self.ready(version))
 
     def deploy(self, version: str) -> None:
-        command("boardwright", "deploy", "image", version, "--to", BOARD, "--operator", self.folders / "operator")
+        to = [word for board in self.boards for word in ("--to", board)]
+        command("boardwright", "deploy", "image", version, *to, "--operator", self.folders / "operator")
 
-    def confirmed(self, version: str) -> GroupReport:
+    def confirmed(self, version: str, board: str = BOARD) -> GroupReport:
         def done() -> bool:
-            group = self.group()
+            group = self.group(board)
             return group.version == version and group.state is DeploymentState.CONFIRMED
 
         until(f"{version} confirmed", done)
-        return self.group()
+        return self.group(board)
 
 
 @contextmanager
 def lab() -> Iterator[Lab]:
     directory = Path(tempfile.mkdtemp(prefix="boardwright-bench-"))
+    try:
+        with running(Lab(directory), RATE) as made:
+            yield made
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def running(made: Lab, rate: int) -> Iterator[Lab]:
+    """Every program of it, the boards' downloads capped at `rate` bytes per second."""
     with ExitStack() as undo:
-        undo.callback(shutil.rmtree, directory, ignore_errors=True)
-        made = Lab(directory)
         undo.callback(lambda: [made.stop(board) for board in list(made.processes)])
-        made.cap(RATE)
-        for server in SERVERS:
+        made.cap(rate)
+        for server in made.servers:
             made.start(server, "server")
-        made.start(BOARD, "agent")
-        until("both servers healthy", made.ready)
+        for board in made.boards:
+            made.start(board, "agent")
+        until("all servers healthy", made.ready)
         yield made
 
 

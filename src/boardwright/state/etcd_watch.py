@@ -7,6 +7,7 @@ Rules:
   The revision after would not do: if etcd compacted up to exactly that one, older releases lose a deletion in it.
 * A stream that delivered is kept, with the revision up to which it did, for the call that goes on from there. One
   that was silent for ``SILENT_SECONDS`` is not: its member may hang, so the next endpoint is asked.
+  After a failure the best one is asked again.
 * etcd says ``created`` with its revision when a stream begins. If the caller is behind that, something may be due, and
   etcd takes up to a tenth of a second to find it: so long is waited even by a caller without time. A change takes a
   moment to come to a stream that is kept, too.
@@ -198,6 +199,7 @@ class Watcher:
                 self._client.forget_token()
             else:
                 self._client.failed(endpoint)
+                self._turn = 0  # or the last of the list, once its turn has come, would be asked again and again
             raise EndpointError(f"{write_endpoint(endpoint)} {error}", sent=True) from error
         except BaseException:
             self._drop(stream)

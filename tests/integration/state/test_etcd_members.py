@@ -117,6 +117,20 @@ class TestAMemberThatDies:
         assert role.held is not None
         assert role.held.epoch == held.epoch
 
+    @pytest.mark.parametrize("silences", [1, 2])
+    def test_a_member_that_dies_after_a_silence_is_not_asked_again_and_again(
+        self, etcd: EtcdMembers, kv: EtcdKV, silences: int
+    ) -> None:
+        watcher = etcd.kv(kv.cluster)
+        revision = patiently(kv, "x", b"before")
+        for _ in range(silences):  # after each, another member is asked
+            assert watcher.watch("x", revision, ENDPOINT_SECONDS + 0.1) == ()
+        etcd.kill(watcher.endpoints[silences][0])
+        patiently(kv, "x", b"after")
+        (change,) = watcher.watch("x", revision, BACK)
+        assert change.value == b"after"
+        watcher.close()
+
     def test_members_that_restart_one_after_another_cost_a_watcher_nothing(self, etcd: EtcdMembers, kv: EtcdKV) -> None:
         watcher = etcd.kv(kv.cluster)
         number = 0
