@@ -1,6 +1,7 @@
 """A cluster on loopback whose boards run the etcd members, from the files that `boardwright init` wrote."""
 
 import functools
+import json
 import os
 import platform
 import shutil
@@ -9,6 +10,7 @@ import ssl
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import urllib3
 
@@ -66,6 +68,34 @@ class EtcdCluster(Cluster):
                 return pool.request("GET", url, timeout=5, retries=False).status == 200
             except (urllib3.exceptions.HTTPError, ssl.SSLError):
                 return False
+
+    def replace_member(self, board: str) -> None:
+        """`etcdctl member remove` and `member add` of this board, by another member's gateway."""
+        other = next(one for one in self.members if one != board and f"etcd-{one}" in self.processes)
+        members = self._gateway(other, "list", {})["members"]
+        gone = next(one for one in members if one["name"] == board)
+        self._gateway(other, "remove", {"ID": gone["ID"]})
+        self._gateway(other, "add", {"peerURLs": gone["peerURLs"]})
+
+    def _gateway(self, board: str, act: str, message: dict[str, Any]) -> dict[str, Any]:
+        files = self.directory / "out" / board / "engine"
+        shown = {"cert_file": str(files / "certificate.pem"), "key_file": str(files / "key.pem")}
+        with urllib3.PoolManager(ca_certs=str(files / "ca.pem"), **shown) as pool:
+            url = f"https://{self.address_of(board)}:2379/v3/cluster/member/{act}"
+            answer = pool.request("POST", url, json=message, timeout=10, retries=False)
+        assert answer.status == 200, answer.data
+        return dict(answer.json())
+
+    def versions_of(self, server: str) -> list[str]:
+        """What the server holds completely."""
+        done = self.run("servers", "-o", "json")
+        found = json.loads(done.stdout)["servers"] if done.returncode == 0 else []
+        return next((list(one["versions"]) for one in found if one["id"] == server), [])
+
+    def role_of(self, server: str) -> str:
+        done = self.run("servers", "-o", "json")
+        found = json.loads(done.stdout)["servers"] if done.returncode == 0 else []
+        return next((str(one["role"]) for one in found if one["id"] == server), "")
 
     def end(self, name: str, number: int = signal.SIGKILL) -> None:
         """End a process and wait for it."""
