@@ -15,6 +15,7 @@ POST   /v1/boards/ID/retry[?group=G]                                   Retry, 42
 GET    /v1/servers                                                     ServerList
 POST   /v1/servers/status                 ServerWord                   202 (a standby to the active)
 GET    /v1/alarms                                                      AlarmList (of every server)
+GET    /v1/diagnosis                                                   Diagnosis (any server, of itself)
 GET    /v1/software, /v1/software/GROUP                                SoftwareList
 POST   /v1/blobs/missing                  list of SHA-256 (hex)        those that the server lacks
 PUT    /v1/blobs/SHA256                   the bytes                    201, or 422 if the bytes are others
@@ -48,8 +49,8 @@ DELETE /v1/tokens/DIGEST                                               TokenStat
 Who may call what stands in one table, ``server/api/callers.py``. The session calls are in ``model/sessions.py``.
 The bodies of the last ones are in ``model/admission.py``.
 
-Everything but health, plan, metadata, reports, audit, authority and verify is answered by the active; a standby
-answers 307 to the active's URL, or 503 when it knows no active.
+Everything but health, plan, metadata, reports, audit, diagnosis, authority and verify is answered by the active; a
+standby answers 307 to the active's URL, or 503 when it knows no active.
 
 A caller that names its cluster in the header ``Boardwright-Cluster`` is refused (409) by a server of another one: an
 address that was given to somebody else must not take an operator's change.

@@ -16,6 +16,11 @@ PATH = "/v1/diagnosis"
 NOWHERE = Location("", "")
 
 
+def nowhere() -> Location:
+    """For who does not say; a default that is no plain value has no form in the API's document."""
+    return NOWHERE
+
+
 class EndpointFacts(msgspec.Struct, frozen=True, kw_only=True):
     """One endpoint of etcd; `trouble` is '' if it answered.
 
@@ -52,7 +57,7 @@ class EngineFacts(msgspec.Struct, frozen=True, kw_only=True):
 class DiskFacts(msgspec.Struct, frozen=True, kw_only=True):
     """The file system of `path`; `reserve` stays free whatever comes. `trouble`: it cannot be looked at or written."""
 
-    path: str
+    path: str = ""
     free: int = 0
     reserve: int = 0
     trouble: str = ""
@@ -73,10 +78,10 @@ class CertificateFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str = ""
     role: str = ""
-    location: Location = NOWHERE
+    location: Location = msgspec.field(default_factory=nowhere)
     key: str = ""
     authority: str = ""
-    said: Location = NOWHERE
+    said: Location = msgspec.field(default_factory=nowhere)
 
 
 class NetworkFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,6 +112,8 @@ class KnownServer(msgspec.Struct, frozen=True, kw_only=True):
 class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     """`clock` is the server's, since the epoch, when it sent this; `active` the id of who it thinks holds the lease.
 
+    `waits` is '' when changes are taken, else why not; `health` is that of the list of servers.
+
     `revision` is how far its copy of the state is. `versions` are those held completely, `lacking` those of the catalog
     that are not, `expires` when each role of the signed metadata ends (since the epoch), `listed` where the inventory
     says that boards with a server sit, by id.
@@ -123,11 +130,12 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     generation: int = 0
     revision: int = 0
     health: str = ""
-    engine: EngineFacts = EngineFacts()
-    disk: DiskFacts = DiskFacts(path="")
-    store: StoreFacts = StoreFacts()
-    certificate: CertificateFacts = CertificateFacts()
-    network: NetworkFacts = NetworkFacts()
+    waits: str = ""
+    engine: EngineFacts = msgspec.field(default_factory=EngineFacts)
+    disk: DiskFacts = msgspec.field(default_factory=DiskFacts)
+    store: StoreFacts = msgspec.field(default_factory=StoreFacts)
+    certificate: CertificateFacts = msgspec.field(default_factory=CertificateFacts)
+    network: NetworkFacts = msgspec.field(default_factory=NetworkFacts)
     servers: tuple[KnownServer, ...] = ()
     listed: dict[str, Location] = {}
     versions: tuple[str, ...] = ()

@@ -28,7 +28,8 @@ _log = log.get("server.alarms")
 
 
 class AlarmKind(enum.Enum):
-    """Named values, printed to people as they are; `docs/json.md` says what each means and what to do."""
+    """Named values, printed to people as they are; `docs/json.md` says what each means and what to do, the doctor
+    what to do (``cli/doctor/judge_cluster.py``)."""
 
     DUPLICATE_ID = "duplicate-id"
     SLOT_CONFLICT = "slot-conflict"

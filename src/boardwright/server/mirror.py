@@ -186,6 +186,11 @@ class Mirror:
                 _log.error("the state is not believed", why=why_not)
             self._doubted(why_not)
 
+    @property
+    def revision(self) -> int:
+        """How far the copy is in the store's revisions; 0: nothing was read since the start."""
+        return self._revision
+
     def wait_for(self, revision: int, timeout: float) -> bool:
         """Whether the copy has reached `revision` of the store within `timeout` seconds."""
         with self._moved:

@@ -34,9 +34,9 @@ class OwnStatus:
         arbitration: Callable[[], str] = lambda: "",
     ) -> None:
         self._settings = settings
-        self._mirror = mirror
+        self.mirror = mirror
         self._holdings = holdings
-        self._standing = standing
+        self.standing = standing
         self._blobs = blobs
         self.alarms = alarms
         self._short = short
@@ -49,10 +49,10 @@ class OwnStatus:
             id=self._settings.id,
             chassis=self._settings.location.chassis,
             slot=self._settings.location.slot,
-            role="active" if self._standing.is_active else "standby",
+            role="active" if self.standing.is_active else "standby",
             health=self._health(),
-            epoch=self._standing.epoch,
-            generation=self._mirror.state.plan.generation,
+            epoch=self.standing.epoch,
+            generation=self.mirror.state.plan.generation,
             versions=tuple(sorted(f"{record.group} {record.version} {record.variant}" for record in held)),
             bytes_served=self._blobs.bytes_served,
             arbitration=self._arbitration(),
@@ -64,13 +64,13 @@ class OwnStatus:
 
     def lacking(self) -> tuple[str, ...]:
         """Versions of the plan that are not wholly here, by name."""
-        planned = self._mirror.state.planned_manifests()
+        planned = self.mirror.state.planned_manifests()
         lacking = (record for record in self._holdings.incomplete() if record.manifest in planned)
         return tuple(sorted(f"{record.group} {record.version}" for record in lacking))
 
     def _health(self) -> str:
-        if self._standing.engine:
-            return f"serves, but takes no changes: {self._standing.engine}"
+        if self.standing.engine:
+            return f"serves, but takes no changes: {self.standing.engine}"
         short = self._short()
         if short:
             named = ", ".join(short[:NAMED]) + (" ..." if len(short) > NAMED else "")

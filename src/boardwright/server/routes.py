@@ -12,6 +12,7 @@ from boardwright.server.api import (
     boards,
     checks,
     deployments,
+    diagnosis,
     health,
     joins,
     metadata,
@@ -38,6 +39,7 @@ from boardwright.server.claims import Claims
 from boardwright.server.damage import Damage
 from boardwright.server.deployments import Deployments
 from boardwright.server.door import Door
+from boardwright.server.examiner import Examiner
 from boardwright.server.held import HeldVersions
 from boardwright.server.holdings import Holdings
 from boardwright.server.members import Members
@@ -87,6 +89,7 @@ class ApiParts(msgspec.Struct, frozen=True, kw_only=True):
     restoring: Restoring
     members: Members
     audit: Audit
+    examiner: Examiner
 
 
 def api(parts: ApiParts, counted: Iterable[Counted]) -> Litestar:
@@ -111,6 +114,7 @@ def api(parts: ApiParts, counted: Iterable[Counted]) -> Litestar:
             *servers.status_routes(parts.peers),
             *audit.routes(parts.audit.copy),
             *checks.routes(parts.checker),
+            *diagnosis.routes(parts.examiner),
             *metrics.routes(counted),
             *sessions.routes(members.callers),
             *joins.authority_routes(parts.door.authority),

@@ -53,6 +53,15 @@ class Scrubber:
         self.bytes_read = 0
         self.rounds = 0
 
+    @property
+    def period(self) -> float:
+        """Seconds; 0: the store is never read."""
+        return self._period
+
+    def ended(self) -> float:
+        """When the whole store had been read last, since the epoch; 0: not yet. Reads a small file."""
+        return self._load().ended
+
     def run(self, stop: threading.Event) -> None:
         """Rounds until `stop`."""
         if not self._period:

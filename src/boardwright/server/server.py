@@ -41,6 +41,7 @@ from boardwright.server.courier import Courier
 from boardwright.server.deployments import Deployments
 from boardwright.server.door import Door
 from boardwright.server.engine import open_engine
+from boardwright.server.examiner import Examiner
 from boardwright.server.executor import Executor
 from boardwright.server.flood_watch import EVERY, FloodWatch
 from boardwright.server.held import HeldVersions
@@ -282,6 +283,7 @@ class Server:
             restoring=restoring,
             members=self._members,
             audit=self._audit,
+            examiner=Examiner(self._settings, self._members, self._status, storage, responder, self._presence),
             server=self._settings.id,
             cluster=self._settings.cluster.name,
             blobs_url=blobs,

@@ -1,5 +1,6 @@
 """Facts of a node that is well, and any facts at all."""
 
+import enum
 import types
 import typing
 from typing import Any
@@ -61,6 +62,8 @@ def anything(kind: Any) -> st.SearchStrategy[Any]:
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         hints = typing.get_type_hints(kind)
         return st.builds(kind, **{name: anything(hints[name]) for name in kind.__struct_fields__})
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return st.sampled_from(kind)
     plain = {
         str: st.sampled_from(["", "c1s1", "c2s1", "etcd", "sqlite", "server", "active", "down", "silent"]),
         int: st.integers(-1, 2**63),

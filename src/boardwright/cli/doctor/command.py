@@ -1,4 +1,4 @@
-"""The command `doctor`: gathers, judges, prints; exit 1 if anything is an error."""
+"""The command `doctor`: gathers, judges, prints; exit 1 if anything is an error, 4 if no server answers."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,11 +7,17 @@ from typing import Annotated
 import typer
 
 from boardwright.cli import output
+from boardwright.cli.doctor.cluster_facts import ClusterFacts
+from boardwright.cli.doctor.examine_cluster import examine_cluster
 from boardwright.cli.doctor.examine_node import examine_node
 from boardwright.cli.doctor.finding import Finding, Level
+from boardwright.cli.doctor.judge_cluster import judge_cluster
 from boardwright.cli.doctor.judge_node import judge_node
 from boardwright.cli.output import Format, FormatOption
-from boardwright.errors import UsageError
+from boardwright.cli.session import OperatorOption, operator_folder, operator_lines
+from boardwright.config import load_operator
+from boardwright.errors import UnreachableError, UsageError
+from boardwright.net.diagnosing import Diagnosing
 
 FILES = ("agent.toml", "server.toml")  # what a board's folder has
 _ORDER = (Level.ERROR, Level.WARNING)
@@ -21,20 +27,39 @@ ConfigOption = Annotated[
     typer.Option(
         "--config",
         metavar="FILE",
-        help="Examine this node: its agent.toml, server.toml or the folder that has them. May be repeated.",
+        help="Examine this node instead: its agent.toml, server.toml or the folder of both. May be repeated.",
         show_default=False,
     ),
 ]
 
 
-def doctor(config: ConfigOption = None, form: FormatOption = Format.TABLE) -> None:
-    """Say what is wrong with a node and what to do; exit 1 if anything is an error."""
-    if not config:
-        raise UsageError("doctor examines a node", hint="name its configuration by --config FILE")
-    findings = [finding for path in _files(config) for finding in judge_node(examine_node(path))]
+def doctor(
+    context: typer.Context,
+    config: ConfigOption = None,
+    operator: OperatorOption = None,
+    form: FormatOption = Format.TABLE,
+) -> None:
+    """Say what is wrong with the cluster, or with this node, and what to do; exit 1 if anything is an error."""
+    if config:
+        findings = [finding for path in _files(config) for finding in judge_node(examine_node(path))]
+        answered = True
+    else:
+        facts = _cluster(operator_folder(context, operator))
+        findings, answered = list(judge_cluster(facts)), bool(facts.answers)
     show(findings, form)
+    if not answered:
+        raise typer.Exit(UnreachableError.exit_code)
     if any(finding.level is Level.ERROR for finding in findings):
         raise typer.Exit(1)
+
+
+def _cluster(folder: Path) -> ClusterFacts:
+    settings = load_operator(folder)
+    client = Diagnosing(operator_lines(folder, settings.cluster), settings.cluster)
+    try:
+        return examine_cluster(client, settings.servers, settings.cluster)
+    finally:
+        client.close()
 
 
 def show(findings: Sequence[Finding], form: Format) -> None:

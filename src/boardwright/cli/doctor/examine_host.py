@@ -5,6 +5,7 @@ written is bounded and may be broken.
 """
 
 import os
+import re
 import time
 from pathlib import Path
 from typing import TypeVar
@@ -22,12 +23,13 @@ SEARCH = 1.0  # seconds to add up a store; one of 100,000 blobs takes half of th
 IFF_UP = 0x1  # linux/if.h
 LOCKS = Path("/proc/locks")
 INTERFACES = Path("/sys/class/net")
+_POOLS = re.compile(r"\b\w+\(host='[^']*', port=\d+\): ")  # what urllib3 puts before its reasons
 _Kept = TypeVar("_Kept")
 
 
 def trouble_of(error: BaseException) -> Trouble:
     """What a program would say that ends because of `error`: its sentence and causes in one line, and its hint."""
-    lines = [line.strip() for line in explain("", error)]
+    lines = [_POOLS.sub("", line.strip()) for line in explain("", error)]
     said = "; ".join(line.removeprefix(": ") for line in lines if not line.startswith("hint: "))
     return Trouble(said, getattr(error, "hint", None) or "")
 

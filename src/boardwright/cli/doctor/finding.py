@@ -8,7 +8,7 @@ MAX_NAMED = 5  # names that a sentence lists; who has more of the same trouble l
 
 
 class Level(enum.StrEnum):
-    """An error keeps boards from software or changes from being taken; a warning will, or hides that something does."""
+    """An error is broken now: part of the cluster or a board lacks it. A warning will break, or hides that it does."""
 
     OK = "ok"
     WARNING = "warning"
@@ -34,7 +34,19 @@ class Check(enum.StrEnum):
     LEDGER = "ledger"
     PROGRAM = "program"
     PORT = "port"
+    # Of the cluster.
+    SERVER = "server"
+    ACTIVE = "active"
+    AGREEMENT = "agreement"
+    RELEASE = "release"
+    VERSIONS = "versions"
+    SCRUBBER = "scrubber"
+    ALARM = "alarm"
+    METADATA = "metadata"
+    JOINS = "joins"
+    BOARDS = "boards"
     # Of the engine.
+    ENGINE = "engine"
     ENGINE_ENDPOINT = "engine-endpoint"
     ENGINE_QUORUM = "engine-quorum"
     ENGINE_VOTERS = "engine-voters"

@@ -41,10 +41,7 @@ def _file(where: str, engine: EngineFacts) -> Finding:
 def _members(where: str, engine: EngineFacts) -> Iterator[Finding]:
     answering = [one for one in engine.endpoints if not one.trouble]
     if engine.trouble or not answering:
-        what = (
-            engine.trouble
-            or f"no endpoint of etcd answers {where}: {named([one.endpoint for one in engine.endpoints])}"
-        )
+        what = engine.trouble or f"no endpoint of etcd answers: {named([one.endpoint for one in engine.endpoints])}"
         do = "start the members (`systemctl status etcd`); what is committed is served meanwhile, changes wait"
         yield error(Check.ENGINE_QUORUM, where, what, do)
         return

@@ -4,11 +4,9 @@ from collections.abc import Iterator, Sequence
 
 from boardwright.cli.doctor.finding import Check, Finding, error, fine, named, warning
 from boardwright.cli.doctor.judge_engine import judge_engine
+from boardwright.cli.doctor.judge_storage import judge_disk, judge_quota
 from boardwright.cli.doctor.node_facts import InterfaceFacts, NodeFacts, PortFacts, ServerFacts, Trouble, WayFacts
-from boardwright.model.diagnosis import DiskFacts
 
-SOON = 2.0  # times the reserve; from there on servers sound their alarm, too
-NEARLY = 0.95  # of a quota
 BEHIND = 300.0  # seconds that a clock may be behind a signed time: control boards' clocks differ by that, too
 AHEAD = 60 * 86_400.0  # seconds ahead of the newest signed time: after 90 days signed metadata counts as expired
 SLOW = 0.15  # seconds from request to answer; what a board needs to choose in time (design section 3)
@@ -28,7 +26,7 @@ def judge_node(facts: NodeFacts) -> tuple[Finding, ...]:
         *(_interface(one) for one in facts.interfaces),
         *_multicast(facts),
         *_servers(facts),
-        *(_disk(one) for one in facts.disks),
+        *(judge_disk(one.path, one) for one in facts.disks),
         *_store(facts),
         *_clock(facts),
         *_ledger(facts),
@@ -154,28 +152,9 @@ def _hint_of(ways: Sequence[WayFacts]) -> str:
     return "does a server run, and is this the control network (interface, VLAN, multicast group)?"
 
 
-def _disk(one: DiskFacts) -> Finding:
-    if one.trouble:
-        do = "mount it, or give it to the user that the program runs as"
-        return error(Check.DISK, one.path, one.trouble, do)
-    free = f"{one.free / 1e6:.0f} MB are free, {one.reserve / 1e6:.0f} MB of them stay free for the system"
-    if one.free <= one.reserve:
-        return error(Check.DISK, one.path, f"{free}: nothing is downloaded any more", "make room on this file system")
-    if one.free < SOON * one.reserve:
-        return warning(Check.DISK, one.path, f"{free}: soon nothing is downloaded", "make room on this file system")
-    return fine(Check.DISK, one.path, free)
-
-
 def _store(facts: NodeFacts) -> Iterator[Finding]:
-    store = facts.store
-    if store is None or not store.quota:
-        return
-    what = f"{store.used / 1e6:.0f} MB of its quota of {store.quota / 1e6:.0f} MB are used"
-    if store.used > NEARLY * store.quota:
-        do = "raise [limits] store_quota; what runs and what a rollback needs is never dropped"
-        yield warning(Check.STORE, store.path, what, do)
-    else:
-        yield fine(Check.STORE, store.path, what)
+    if facts.store is not None and facts.store.quota:
+        yield judge_quota(facts.store.path, facts.store.used, facts.store.quota)
 
 
 def _clock(facts: NodeFacts) -> Iterator[Finding]:

@@ -50,6 +50,7 @@ ACCESS: dict[tuple[str, str], Roles] = {
     ("GET", "/v1/boards/{board}/explanations"): VIEWERS,
     ("GET", "/v1/servers"): VIEWERS,
     ("GET", "/v1/alarms"): VIEWERS,
+    ("GET", "/v1/diagnosis"): VIEWERS,
     ("GET", "/v1/software"): VIEWERS,
     ("GET", "/v1/software/{group}"): VIEWERS,
     ("GET", "/v1/rollouts"): VIEWERS,

@@ -1,10 +1,8 @@
 """`boardwright doctor --config` on nodes of a real cluster that are broken one by one."""
 
 import json
-import os
 import shutil
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +14,14 @@ from boardwright.cli.program import run
 from boardwright.cli.session import Session
 from boardwright.model.inventory import Board
 from boardwright.model.location import Location
-from boardwright.trust.credentials import CERTIFICATE
+from boardwright.transfer import space
+from boardwright.trust.credentials import CERTIFICATE, KEY, load_credentials
 from boardwright.trust.floor import Floor
+from boardwright.trust.revocation import Revocations, sign_revocations
 from tests.identities import Identities
 from tests.integration.server.processes import ServerCluster
 
 Findings = dict[str, dict[str, Any]]
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerCluster]:
-    """Two servers in two chassis; the second one is for tests that need no more than one it to be alive."""
-    made = ServerCluster(tmp_path_factory.mktemp("lab"))
-    made.add(1, 1)
-    made.add(2, 1)
-    yield made
-    made.stop()
 
 
 class Node:
@@ -157,6 +147,17 @@ class TestABoard:
     def test_a_folder_without_configuration_is_wrong_usage(self, tmp_path: Path) -> None:
         assert run(["doctor", "--config", str(tmp_path)], Session(Path("/nowhere"))) == 2
 
+    def test_a_disk_that_is_full(self, node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(space, "free_bytes", lambda path: 1000)
+        assert "nothing is downloaded any more" in node.doctor()[1]["disk"]["what"]
+
+    def test_a_board_whose_key_is_revoked(self, node: Node) -> None:
+        identities = node.lab.identities
+        credentials = load_credentials(node.folder / CERTIFICATE, node.folder / KEY, node.folder / "trust", "test")
+        revoked = Revocations("test", 1, frozenset({credentials.identity.key}))
+        (node.state / "revocations").write_bytes(sign_revocations(revoked, identities.issuer.key))
+        assert "the key of c1s3 is revoked" in node.doctor()[1]["certificate"]["what"]
+
 
 class TestAControlBoard:
     def test_a_server_that_runs_is_well(self, node: Node, lab: ServerCluster) -> None:
@@ -169,11 +170,3 @@ class TestAControlBoard:
         with socket.create_server((host, int(port))):
             found = node.doctor(stopped.folder / "server.toml")[1]
         assert "ss -ltnp" in found["port"]["do"]
-
-    def test_a_state_file_that_is_none(self, node: Node, lab: ServerCluster, tmp_path: Path) -> None:
-        (tmp_path / "broken.db").write_bytes(os.urandom(8192))
-        stopped = lab.add(3, 2, start=False, engine=f"sqlite:{tmp_path}/broken.db")
-        lab.servers.remove(stopped)
-        code, found = node.doctor(stopped.folder / "server.toml")
-        assert code == 1
-        assert "is no file of sqlite" in found["engine-file"]["what"]
