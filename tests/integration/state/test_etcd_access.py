@@ -17,6 +17,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from boardwright.errors import UsageError
 from boardwright.state.engine import open_kv
 from boardwright.state.etcd_client import EtcdAccess
+from boardwright.state.examine import examine_engine
 from boardwright.state.kv import KV, EngineError, Transaction
 from tests.etcd_members import EtcdMembers, Files, members
 
@@ -105,6 +106,12 @@ class TestUsers:
             _drop_tokens(etcd)
             deed()
 
+    def test_a_user_may_be_told_how_the_members_are(self, etcd: EtcdMembers, tmp_path: Path) -> None:
+        (tmp_path / "password").write_text("secret\n")
+        access = EtcdAccess(user="bw", password_file=tmp_path / "password")
+        (found,) = examine_engine(etcd.engine, access).endpoints
+        assert (found.trouble, found.voters, found.has_leader) == ("", 1, True)
+
     def test_a_restart_costs_a_user_nothing(self, etcd: EtcdMembers, kv: Open) -> None:
         mine = kv()
         mine.range("")
@@ -162,6 +169,17 @@ class TestTls:
         revision = kv.commit(Transaction({"a": 0}, {"a": b"1"}))
         assert [change.key for change in kv.watch("", revision - 1, 1.0)] == ["a"]
         assert kv.health() == ""
+
+    def test_the_doctor_sees_when_a_member_s_certificate_ends_and_whom_it_does_not_trust(
+        self, etcd: EtcdMembers, folder: Path
+    ) -> None:
+        (found,) = examine_engine(etcd.engine, self.access(folder)).endpoints
+        shown = x509.load_pem_x509_certificate((folder / "ours" / "member.pem").read_bytes())
+        assert (found.trouble, found.expires) == ("", shown.not_valid_after_utc.timestamp())
+        (found,) = examine_engine(etcd.engine, self.access(folder, authority="theirs")).endpoints
+        assert "is not to be trusted" in found.trouble
+        missing = EtcdAccess(ca=folder / "nothing.pem")
+        assert "no certificates" in examine_engine(etcd.engine, missing).endpoints[0].trouble
 
     def test_closing_wakes_a_waiting_watch(self, etcd: EtcdMembers, folder: Path) -> None:
         kv = etcd.kv("x", self.access(folder))

@@ -99,7 +99,7 @@ class TestClocks:
         assert (found.subject, found.level) == ("this computer", WARNING)
 
     def test_of_two_servers_the_one_that_disagrees_with_this_computer_is_wrong(self) -> None:
-        facts = ClusterFacts(cluster="lab", now=NOW, servers=(seen("c1s1"), seen("c2s1", 500.0)), boards=())
+        facts = ClusterFacts(cluster="lab", now=NOW, servers=(seen("c1s1"), seen("c2s1", -500.0)), boards=())
         assert [one.subject for one in troubles(facts) if one.check is Check.CLOCK] == ["c2s1"]
 
 

@@ -78,6 +78,15 @@ class TestMulticast:
         assert wrong(judge_node(facts)) == {(Check.MULTICAST, GROUP): Level.WARNING}
         assert "IGMP snooping" in said(facts, Check.MULTICAST)
 
+    def test_a_server_that_answers_by_the_list_is_deaf_to_the_group_whatever_its_api_does(self) -> None:
+        shut = msgspec.structs.replace(FAR, api_trouble=REFUSED)
+        facts = but(
+            multicast=WayFacts(GROUP, {"c1s1": 0.002}, looped=True),
+            unicast=WayFacts("10.0.2.1:6687", {"c2s1": 0.01}),
+            servers=(NEAR, shut),
+        )
+        assert said(facts, Check.MULTICAST).startswith("c2s1 can be reached")
+
     def test_a_server_whose_api_answers_and_that_does_not_hear_the_group_is_named(self) -> None:
         facts = but(multicast=WayFacts(GROUP, {"c1s1": 0.002}, looped=True))
         assert said(facts, Check.MULTICAST).startswith("c2s1 can be reached")
