@@ -250,6 +250,7 @@ ALARMS = {
     "flood": "look who sends them: the alarm names the last sender",
     "audit": "`boardwright audit` says more; look at what was set aside, then move it away: docs/operate/audit.md",
     "arbitration": "run the command by hand on that control board: docs/operate/active.md",
+    "restore": "if the state was lost or set back, restore it from a backup: docs/operate/backup.md",
     "clock": "set the clock of that control board",
 }
 ELSEWHERE = frozenset({"silent-board", "location-conflict"})  # alarms that the check `boards` speaks of
