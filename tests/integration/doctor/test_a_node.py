@@ -164,7 +164,7 @@ class TestAControlBoard:
         assert node.doctor(lab.servers[0].folder / "server.toml") == (0, {})
 
     def test_a_foreign_program_at_its_port(self, node: Node, lab: ServerCluster, tmp_path: Path) -> None:
-        stopped = lab.add(3, 1, start=False)
+        stopped = lab.add(4, 1, start=False)
         lab.servers.remove(stopped)
         host, _, port = stopped.api.removeprefix("https://").partition(":")
         with socket.create_server((host, int(port))):
