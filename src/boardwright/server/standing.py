@@ -33,5 +33,5 @@ class ServerStanding:
         return None if record is None else self._mirror.state.servers.get(record.holder)
 
     def active(self) -> ServerRecord | None:
-        """The active, or None if it is unknown: without the engine nobody can take changes."""
-        return None if self._role.trouble else self.holder()
+        """The active, or None if there is none to send anybody to: the engine or the holder is silent."""
+        return None if self._role.trouble or self._role.missed else self.holder()

@@ -67,6 +67,11 @@ class ActiveRole:
         return self._keeper.record
 
     @property
+    def missed(self) -> bool:
+        """Whether the holder in the record has let renewals pass; never blocks."""
+        return self._keeper.missed(self._clock())
+
+    @property
     def trouble(self) -> str:
         """'' or why the last round did not reach the engine."""
         return self._trouble

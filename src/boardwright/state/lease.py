@@ -27,6 +27,7 @@ from boardwright.state.records import LEASE, LeaseRecord, encode_record
 RENEW_EVERY = 0.5
 HOLD_FOR = 3.0
 TAKE_AFTER = 3.1  # HOLD_FOR and three per cent: far more than crystals differ, and no timer needs to be exact
+MISSED_AFTER = 1.6  # three renewals and some; who is only slow is asked again a moment later
 LOOK_EVERY = 0.5  # how often a rival reads if nothing wakes it
 
 _decode = msgspec.json.Decoder(LeaseRecord).decode
@@ -82,6 +83,10 @@ class LeaseKeeper:
         """The lease, if this server may act at `now`."""
         held = self._held
         return held if held is not None and now < held.until else None
+
+    def missed(self, now: float) -> bool:
+        """Whether the holder has let renewals pass, as one does that is dead or cut off."""
+        return self._since is not None and self.held(now) is None and now - self._since > MISSED_AFTER
 
     def observe(self, entry: Entry | None, now: float) -> None:
         """Take in the record as read; `now` is taken after the read returned."""

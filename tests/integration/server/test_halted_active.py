@@ -42,3 +42,22 @@ def test_writes_nothing_and_sends_changes_on_within_a_heartbeat(cluster: ServerC
     tokens = other.get("/v1/tokens", TokenList)
     assert isinstance(tokens, TokenList)
     assert [token.digest for token in tokens.tokens] == ["2" * 64]
+
+
+def test_nobody_is_sent_to_an_active_that_is_gone(cluster: ServerCluster) -> None:
+    cluster.add(1, 1)
+    cluster.add(2, 1)
+    gone, standby = cluster.active(), cluster.standby()
+    assert standby.call("GET", "/v1/tokens", redirect=False).status == 307
+    assert gone.process is not None
+    gone.process.send_signal(signal.SIGSTOP)  # as a board without power: it takes connections and says nothing
+    seen: list[int] = []
+
+    def took_over() -> bool:
+        seen.append(standby.call("GET", "/v1/tokens", redirect=False).status)
+        return seen[-1] == 200
+
+    until(took_over, "the standby takes over")
+    after = [status for status in seen if status != 307]
+    assert after[0] == 503
+    assert 307 not in seen[seen.index(503) :]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from boardwright.errors import ConflictError
 from boardwright.state.kv import EngineError, Entry, Transaction
-from boardwright.state.lease import HOLD_FOR, LOOK_EVERY, RENEW_EVERY, TAKE_AFTER, LeaseKeeper, fenced
+from boardwright.state.lease import HOLD_FOR, LOOK_EVERY, MISSED_AFTER, RENEW_EVERY, TAKE_AFTER, LeaseKeeper, fenced
 from boardwright.state.memory_kv import MemoryKV
 from boardwright.state.records import LEASE
 
@@ -285,6 +285,23 @@ class TestTheInvariant:
         other = b.keeper.held(b.clock)
         assert other is not None
         world.kv.commit(fenced(Transaction({"plan": 0}, {"plan": b"of b"}), other))
+
+
+class TestAHolderThatIsSilent:
+    def test_is_known_to_be_before_its_lease_is_over_and_never_while_it_renews(self) -> None:
+        world = World()
+        a, b = Server(world, "a"), Server(world, "b")
+        for _ in range(50):
+            run(world, [a, b], 0.1)
+            assert not a.keeper.missed(a.clock)
+            assert not b.keeper.missed(b.clock)
+        gone = world.time
+        while not b.keeper.missed(b.clock):
+            run(world, [b], 0.05)
+        assert MISSED_AFTER - RENEW_EVERY < world.time - gone < HOLD_FOR
+        run(world, [b], TAKE_AFTER)
+        assert b.acts
+        assert not b.keeper.missed(b.clock)
 
 
 class TestTheHardwaresChoice:
