@@ -85,3 +85,4 @@ def test_a_server_that_is_not_the_active_records_nothing(place: Place) -> None:
     place.audit.refusals.note(act())
     place.audit.round()
     assert place.told() == []
+    assert place.audit.refusals.due() == []  # nor later, should it become the active again

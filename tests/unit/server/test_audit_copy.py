@@ -144,7 +144,7 @@ class TestADiskThatIsFull:
             full.setattr(audit_copy.os, "fsync", _full)
             place.acts(1)
         last = max(place.folder.iterdir())
-        last.write_bytes(last.read_bytes()[:-7] + b"x" * 9000)
+        last.write_bytes(last.read_bytes()[:-7] + b"x\n" * 9000)
         place.acts(1)
         assert place.numbers() == [1, 2, 3]
 
