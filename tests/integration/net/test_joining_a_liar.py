@@ -25,15 +25,18 @@ WORD = write_token(
 )
 
 
+TRUTH = ClusterAuthority("lab", LAB.issuer.certificate, LAB.root, LAB.targets)
+
+
 @contextmanager
-def liar(context: ssl.SSLContext) -> Iterator[tuple[str, list[bytes]]]:
-    """Says what everybody may know of the cluster, and keeps what is sent to it."""
+def liar(context: ssl.SSLContext, says: ClusterAuthority = TRUTH) -> Iterator[tuple[str, list[bytes]]]:
+    """Says what everybody may know of the cluster, or something else, and keeps what is sent to it."""
     heard: list[bytes] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             heard.append(f"{self.path} {self.headers}".encode())
-            self._answer(msgspec.json.encode(ClusterAuthority("lab", LAB.issuer.certificate, LAB.root, LAB.targets)))
+            self._answer(msgspec.json.encode(says))
 
         def do_POST(self) -> None:
             heard.append(self.rfile.read(int(self.headers["Content-Length"])))
@@ -84,6 +87,29 @@ def test_it_hears_no_secret(who: str, tmp_path: Path, capfd: pytest.CaptureFixtu
     assert "no server proved that it is one of this cluster" in capfd.readouterr().err
     assert len(heard) == 1
     assert heard[0].startswith(b"/v1/authority")
+    assert not (tmp_path / "certificate.pem").exists()
+
+
+STRANGER = Identities("lab")
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        msgspec.structs.replace(TRUTH, certificate=STRANGER.issuer.certificate),
+        msgspec.structs.replace(TRUTH, root=STRANGER.root),
+    ],
+    ids=["the authority's key", "the first root"],
+)
+def test_who_names_another_than_the_token_hears_no_secret(
+    says: ClusterAuthority, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """All else that it says is right, and TLS would bear it out."""
+    whose = STRANGER if says.certificate != TRUTH.certificate else LAB
+    with liar(whose.server_side(), says) as (base, heard):
+        assert join(base, tmp_path) == 3
+    assert "is not of the cluster lab of the token" in capfd.readouterr().err
+    assert len(heard) == 1
     assert not (tmp_path / "certificate.pem").exists()
 
 
