@@ -82,6 +82,7 @@ def test_a_dead_control_board_is_replaced_with_its_member_and_catches_up_by_itse
     cluster.end("etcd-c1s1")  # the new member counts: without it most would be gone
     published = cluster.run("publish", software(tmp_path / "v2", "two"), "--group", "platform", "--version", "2")
     assert published.returncode == 0, published.stderr
+    cluster.until("the new server holds that, too", lambda: "platform 2 *" in cluster.versions_of("c1s2"))
     cluster.end("server-c1s1")  # and the new server may sign
     cluster.until("c1s2 is active", lambda: cluster.role_of("c1s2") == "active")
     deployed = cluster.run("deploy", "platform", "2", "--to", "c1s3", "--watch")
