@@ -236,6 +236,12 @@ class TestCutOff:
             assert world.mirror.state.plan.generation == world.generation > 1_000_000
             steps += 1
 
+    def test_an_active_that_has_not_heard_of_it_yet_changes_nothing_either(self, full: World) -> None:
+        full.kv.commit(Transaction({RESTORING: 0}, {RESTORING: b'{"id":"x"}'}))
+        assert not full.mirror.doubt
+        with pytest.raises(RestoringError, match="the state is being restored"):
+            full.role.commit(Transaction({POLICY: read_facts(full.kv).revisions[POLICY]}, {POLICY: b"{}"}))
+
     def test_two_at_the_same_time_one_of_them_ends(self, full: World, make: Callable[..., World]) -> None:
         data = full.restoring.backup()
         world = make()
