@@ -49,13 +49,22 @@ class EtcdMembers:
     """`size` members below `folder`; made stopped."""
 
     def __init__(
-        self, folder: Path, size: int = 1, *, tls: Files | None = None, flags: tuple[str, ...] = QUICK
+        self,
+        folder: Path,
+        size: int = 1,
+        *,
+        tls: Files | None = None,
+        flags: tuple[str, ...] = QUICK,
+        on: Callable[[str], list[str]] = lambda host: [],
+        at: tuple[str, ...] = (),
     ) -> None:
+        """`at`: addresses of their own; `on`: what a command begins with that runs at one of them."""
         self._program = program()
         self._folder = folder
         self._flags = flags
         self.tls = tls
-        self.hosts = hosts(size)
+        self.hosts = at or hosts(size)
+        self._on = on
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     @property
@@ -90,6 +99,23 @@ class EtcdMembers:
 
     def go_on(self, host: str) -> None:
         self._running[host].send_signal(signal.SIGCONT)
+
+    def end(self, host: str) -> None:
+        """SIGKILL; one that has ended already is no surprise."""
+        if host in self._running:
+            self.kill(host)
+
+    def send(self, host: str, number: int) -> None:
+        """A signal, if it still runs."""
+        if host in self._running and self._running[host].poll() is None:
+            self._running[host].send_signal(number)
+
+    def ended(self) -> list[str]:
+        """Members that ended by themselves since the last look."""
+        gone = [host for host, process in self._running.items() if process.poll() is not None]
+        for host in gone:
+            del self._running[host]
+        return gone
 
     def leader(self) -> str:
         """Whose own id is that of the leader."""
@@ -157,7 +183,7 @@ class EtcdMembers:
             words += [f"--trusted-ca-file={self.tls.ca}", "--client-cert-auth"]
             words += [f"--cert-file={self.tls.certificate}", f"--key-file={self.tls.key}"]
         if setpriv := shutil.which("setpriv"):  # whatever happens to the tests, no member is left
-            words = [setpriv, "--pdeathsig", "KILL", *words]
+            words = [setpriv, "--pdeathsig", "KILL", *self._on(host), *words]
         environment = {**os.environ, "ETCD_UNSUPPORTED_ARCH": {"aarch64": "arm64"}.get(platform.machine(), "")}
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / f"{host}.log").open("ab") as log:
