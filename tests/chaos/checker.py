@@ -7,7 +7,8 @@ Rules (each is a function, its findings are sentences):
 * ``in_order``: a deployment that was acknowledged before another was asked for comes before it, in the state's
   revisions, in the rollouts' numbers and in the generations.
 * ``chained``: each plan follows on the one before it, and nothing was planned but what the deployments up to then say.
-* ``never_back``: on no board did a generation, or on no server the word about it, go back.
+* ``never_back``: no board ever goes back to an older generation, and no server while it lives. (One that is killed
+  while its disk is full begins anew with an older copy of the state, and follows within a second.)
 * ``as_planned``: what a board wants is what the plan of its generation names; what runs was named for it by that or
   an earlier plan; and what lies on its disk is that version, whole.
 * ``converged``: at the end, within the bound, every board runs and wants what the last plan names, and that is what the
@@ -32,6 +33,7 @@ from tests.chaos.history import (
     Catalog,
     Deployed,
     Died,
+    FaultBegan,
     Happening,
     Healed,
     Lease,
@@ -79,6 +81,14 @@ class Story:
     def of(self, kind: type[_T]) -> list[_T]:
         """The events of this kind, in their order."""
         return [event for event in self._history if isinstance(event, kind)]
+
+    def lives(self, server: str) -> Iterator[Said | None]:
+        """What a server said, with None where a life of it ended."""
+        for event in self._history:
+            if isinstance(event, Said) and event.server == server:
+                yield event
+            elif f"server-{server}" in _killed(event):
+                yield None
 
     def outcome(self, call: int) -> str:
         answer = self.answers.get(call)
@@ -186,12 +196,12 @@ def never_back(story: Story) -> Iterator[str]:
         for before, after in pairwise(seen):
             if after.generation < before.generation:
                 yield f"{board} went back from generation {before.generation} to {after.generation} at {after.at:.2f} s"
-    said: dict[str, Said] = {}
-    for word in story.of(Said):
-        before = said.get(word.server)
-        if before is not None and word.generation < before.generation:
-            yield f"server {word.server} went back from {before.generation} to {word.generation} at {word.at:.2f} s"
-        said[word.server] = word
+    for server in dict.fromkeys(word.server for word in story.of(Said)):
+        known = 0
+        for word in story.lives(server):
+            if word is not None and word.generation < known:
+                yield f"server {server} went back from {known} to {word.generation} at {word.at:.2f} s"
+            known = 0 if word is None else word.generation
 
 
 def as_planned(story: Story) -> Iterator[str]:
@@ -271,6 +281,13 @@ RULES: tuple[Callable[[Story], Iterator[str]], ...] = (
     nothing_twice,
     nobody_died,
 )
+
+
+def _killed(event: Happening) -> tuple[str, ...]:
+    """Programs whose life ends with this event."""
+    if isinstance(event, Died):
+        return (event.program,)
+    return event.whom if isinstance(event, FaultBegan) and event.what.startswith("kill") else ()
 
 
 def _first_of_each(records: Sequence[Rollout]) -> list[Rollout]:

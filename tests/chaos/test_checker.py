@@ -15,6 +15,7 @@ from tests.chaos.history import (
     Catalog,
     Deployed,
     Died,
+    FaultBegan,
     Happening,
     Healed,
     Lease,
@@ -209,6 +210,12 @@ class TestBoards:
 class TestServers:
     def test_a_server_that_goes_back_a_generation(self) -> None:
         assert rules([Said(0.0, "c2s1", "standby", 2), Said(0.1, "c2s1", "standby", 1), *told()]) == {"never_back"}
+
+    def test_a_server_that_was_killed_may_begin_with_an_older_copy_of_the_state(self) -> None:
+        before, after = Said(0.0, "c2s1", "standby", 2), Said(0.2, "c2s1", "standby", 1)
+        assert check([before, FaultBegan(0.1, 1, "kill", ("server-c2s1",)), after, *told()]) == []
+        assert check([before, Died(0.1, "server-c2s1", -9), after, *told()]) != []
+        assert rules([before, FaultBegan(0.1, 1, "kill", ("server-c1s1",)), after, *told()]) == {"never_back"}
 
     def test_two_holders_of_one_epoch(self) -> None:
         history = [*told(), Lease(1000, "c1s1", 1000), Lease(1001, "c2s1", 1000)]
