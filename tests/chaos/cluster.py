@@ -116,8 +116,8 @@ class ChaosCluster:
     def start(self, program: str) -> None:
         kind, _, host = program.partition("-")
         boards = (host,) if kind == "server" else self.shape.boards[host]
-        words = ["setpriv", "--pdeathsig", "KILL", *self.network.on(host), sys.executable, "-m", "tests.chaos.programs"]
-        words += [self._plants.get(kind, "none"), f"boardwright-{kind}"]
+        words = ["setpriv", "--pdeathsig", "KILL", *self.network.on(host), sys.executable, "-X", "faulthandler"]
+        words += ["-m", "tests.chaos.programs", self._plants.get(kind, "none"), f"boardwright-{kind}"]
         for board in boards:
             words += ["--config", str(self.directory / "out" / board / f"{kind}.toml")]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "CHAOS_CLOCK": str(self.clock(host))}

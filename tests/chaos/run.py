@@ -13,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 
 from boardwright.errors import BoardwrightError
+from boardwright.state.kv import EngineError
 from tests.chaos.changes import Operator
 from tests.chaos.checker import check
 from tests.chaos.cluster import FULL, ChaosCluster, Shape
@@ -131,9 +132,10 @@ class Run:
             except BoardwrightError:
                 self._mind(cluster)
         operator.close()
-        with closing(cluster.etcd.kv(cluster.name)) as kv:
-            for event in (*refetched(cluster), *committed(kv)):
-                self.note(event)
+        told: list[Happening] = []
+        self._wait(cluster, "the engine tells its history", lambda: _filled(told, cluster), STARTING)
+        for event in (*refetched(cluster), *told):
+            self.note(event)
 
     def _stands(self, cluster: ChaosCluster, generation: int | None) -> bool:
         """Every board has confirmed the plan of `generation` (None: the newest that every server knows)."""
@@ -160,6 +162,20 @@ class Run:
         thread.start()
         self._threads.append(thread)
         return thread
+
+
+def _filled(told: list[Happening], cluster: ChaosCluster) -> bool:
+    told += _told(cluster)
+    return bool(told)
+
+
+def _told(cluster: ChaosCluster) -> list[Happening]:
+    """What the engine committed; nothing while its members still elect a leader."""
+    with closing(cluster.etcd.kv(cluster.name)) as kv:
+        try:
+            return committed(kv)
+        except EngineError:
+            return []
 
 
 def _tail(log: Path) -> str:
