@@ -72,19 +72,37 @@ class EtcdCluster(Cluster):
     def replace_member(self, board: str) -> None:
         """`etcdctl member remove` and `member add` of this board, by another member's gateway."""
         other = next(one for one in self.members if one != board and f"etcd-{one}" in self.processes)
-        members = self._gateway(other, "list", {})["members"]
-        gone = next(one for one in members if one["name"] == board)
-        self._gateway(other, "remove", {"ID": gone["ID"]})
-        self._gateway(other, "add", {"peerURLs": gone["peerURLs"]})
+        gone = next(one for one in self._members(other) if one.get("name") == board)
+
+        def removed() -> bool:
+            """As an operator who tries again: a call that comes before a new leader is elected gets no answer."""
+            if all(one["ID"] != gone["ID"] for one in self._members(other)):
+                return True
+            self._gateway(other, "remove", {"ID": gone["ID"]})
+            return False
+
+        def added() -> bool:
+            if any(one["peerURLs"] == gone["peerURLs"] for one in self._members(other)):
+                return True
+            self._gateway(other, "add", {"peerURLs": gone["peerURLs"]})
+            return False
+
+        self.until(f"the member {board} is removed", removed)
+        self.until(f"the member {board} is added", added)
+
+    def _members(self, board: str) -> list[dict[str, Any]]:
+        return list(self._gateway(board, "list", {}).get("members", ()))
 
     def _gateway(self, board: str, act: str, message: dict[str, Any]) -> dict[str, Any]:
         files = self.directory / "out" / board / "engine"
         shown = {"cert_file": str(files / "certificate.pem"), "key_file": str(files / "key.pem")}
         with urllib3.PoolManager(ca_certs=str(files / "ca.pem"), **shown) as pool:
             url = f"https://{self.address_of(board)}:2379/v3/cluster/member/{act}"
-            answer = pool.request("POST", url, json=message, timeout=10, retries=False)
-        assert answer.status == 200, answer.data
-        return dict(answer.json())
+            try:
+                answer = pool.request("POST", url, json=message, timeout=10, retries=False)
+            except urllib3.exceptions.TimeoutError:
+                return {}
+        return dict(answer.json()) if answer.status == 200 else {}
 
     def versions_of(self, server: str) -> list[str]:
         """What the server holds completely."""

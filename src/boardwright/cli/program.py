@@ -35,6 +35,7 @@ from boardwright.cli.revoking import revoke
 from boardwright.cli.rollouts import rollout
 from boardwright.cli.session import OperatorOption, Session
 from boardwright.cli.status import status
+from boardwright.cli.switching import switchover
 from boardwright.cli.tokens import token
 from boardwright.cli.trusting import trust
 from boardwright.errors import BoardwrightError
@@ -97,6 +98,7 @@ app.command(short_help="Write the cluster's state into a file.")(backup)
 app.command(short_help="Make the cluster's state what a backup says.")(restore)
 app.command(short_help="Show in a few lines how the cluster is.")(status)
 app.command(short_help="Show every server.")(servers)
+app.command(short_help="Let another server be the active.")(switchover)
 app.command(short_help="Show every board, or one.")(boards)
 app.command(short_help="Show the published versions.")(software)
 app.command(short_help="Show why a board chose its server.")(explain)

@@ -14,6 +14,7 @@ GET    /v1/boards/ID/explanations                                      list of E
 POST   /v1/boards/ID/retry[?group=G]                                   Retry, 422 if there is nothing to try again
 GET    /v1/servers                                                     ServerList
 POST   /v1/servers/status                 ServerWord                   202 (a standby to the active)
+POST   /v1/switchover                     SwitchoverRequest            Switchover, 409 with the reason if it cannot be
 GET    /v1/alarms                                                      AlarmList (of every server)
 GET    /v1/diagnosis                                                   Diagnosis (any server, of itself)
 GET    /v1/software, /v1/software/GROUP                                SoftwareList
@@ -180,6 +181,21 @@ class VersionSummary(msgspec.Struct, frozen=True):
     size: int
     published: float
     retired: bool = False
+
+
+class SwitchoverRequest(msgspec.Struct, frozen=True):
+    """`server` shall be the active, "" for the best; nothing is done if `epoch` is over, the call was repeated then."""
+
+    server: str = ""
+    epoch: int = 0
+
+
+class Switchover(msgspec.Struct, frozen=True):
+    """Who is the active now, since which epoch, and who was before."""
+
+    server: str
+    epoch: int
+    before: str
 
 
 class RoomRequest(msgspec.Struct, frozen=True):

@@ -41,6 +41,7 @@ class Action(enum.Enum):
     TOKEN_CREATE = "token-create"  # noqa: S105 - a word, not a secret
     TOKEN_DROP = "token-drop"  # noqa: S105 - the same
     RESTORE = "restore"
+    SWITCHOVER = "switchover"
     CALL = "call"  # any call that changes nothing; recorded only when it is refused
 
 

@@ -40,6 +40,8 @@ from boardwright.model.api import (
     ServerList,
     SignedMetadata,
     SoftwareList,
+    Switchover,
+    SwitchoverRequest,
     TrustChange,
     VersionSummary,
 )
@@ -130,6 +132,11 @@ class ApiClient:
         """Let the board try again what it holds or failed at, of every group or one; FailedError if nothing."""
         path = _below("/v1/boards", board) + "/retry"
         return self._post(path if group is None else f"{path}?group={quote(group, safe='')}", b"", Retry)
+
+    def switchover(self, server: str = "", epoch: int = 0) -> Switchover:
+        """Let `server`, or the best standby, be the active; RefusedError with the reason if it cannot."""
+        request = SwitchoverRequest(server, epoch)
+        return self._post("/v1/switchover", msgspec.json.encode(request), Switchover)
 
     def missing_blobs(self, digests: Iterable[str]) -> set[str]:
         """Which of these blobs (SHA-256, hex) the active lacks."""

@@ -82,6 +82,13 @@ class Alarms:
         if known is not None:
             _log.info("alarm is over", kind=kind.value, subject=subject)
 
+    def tell(self, kind: AlarmKind, subject: str, trouble: str) -> None:
+        """Sound the alarm while there is trouble, clear it when there is none ('')."""
+        if trouble:
+            self.sound(kind, subject, trouble)
+        else:
+            self.clear(kind, subject)
+
     def subjects(self, kind: AlarmKind) -> frozenset[str]:
         """What alarms of this kind are about."""
         with self._lock:

@@ -42,6 +42,7 @@ class Audit:
         self._trouble = ""
         self._log = AuditLog(kv, role.commit, identity.id, lambda: clocks.judged(alone=True) or clocks.own)
         self.commit = self._log.commit
+        self.recorded = self._log.recorded
         self.copy = AuditCopy(data_dir / FOLDER, identity.id, alarms)
         self.refusals = Refusals(time.monotonic)
 

@@ -29,6 +29,7 @@ KEPT = 1000  # records, about 0.5 MB: everything in the state is read for every 
 DROPPED_AT_ONCE = 10  # by one commit, if another release kept more
 
 AuditedCommit = Callable[[Transaction, Act], int]
+Recorded = Callable[[Act, Callable[[Transaction], int]], int]
 
 
 class AuditLog:
@@ -49,6 +50,10 @@ class AuditLog:
         """Make the change and record it; DeposedError, ConflictError, EngineError: then neither, or nobody knows."""
         return self._append(change, act, DONE, 1)
 
+    def recorded(self, act: Act, change: Callable[[Transaction], int]) -> int:
+        """Have `change` commit what it does together with the record that it is handed; its errors."""
+        return self._append(Transaction({}, {}), act, DONE, 1, commit=change)
+
     def refused(self, act: Act, count: int) -> int:
         """Record what was refused `count` times; errors as for ``commit``."""
         return self._append(Transaction({}, {}), act, REFUSED, count)
@@ -61,7 +66,16 @@ class AuditLog:
                     self._append(Transaction({}, {}), act, DONE, 1, revocations=number)
                 self._revocations = number
 
-    def _append(self, change: Transaction, act: Act, outcome: str, count: int, revocations: int = 0) -> int:
+    def _append(
+        self,
+        change: Transaction,
+        act: Act,
+        outcome: str,
+        count: int,
+        *,
+        revocations: int = 0,
+        commit: Callable[[Transaction], int] | None = None,
+    ) -> int:
         with self._lock:
             entry = self._kv.get(AUDIT_HEAD)
             head = _read(entry)
@@ -76,7 +90,8 @@ class AuditLog:
                 audit_key(record.number): line,
                 AUDIT_HEAD: encode_record(AuditHead(record.number, digest_of(line), oldest, recorded)),
             }
-            return self._commit(Transaction({**change.compares, AUDIT_HEAD: entry.revision if entry else 0}, puts))
+            compares = {**change.compares, AUDIT_HEAD: entry.revision if entry else 0}
+            return (commit or self._commit)(Transaction(compares, puts))
 
 
 def _read(entry: Entry | None) -> AuditHead:

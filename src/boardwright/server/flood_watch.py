@@ -8,6 +8,7 @@ Rules:
 * The sentence names the reason that counts most and the address that sent most of what could be told apart.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable
 
@@ -36,6 +37,12 @@ class FloodWatch:
         self._before = Counter(dropped())
         self._looked: float | None = None
         self._loud_at: float | None = None
+
+    async def run(self, clock: Callable[[], float]) -> None:
+        """Look until cancelled; `clock` is monotonic seconds."""
+        while True:
+            self.look(clock())
+            await asyncio.sleep(EVERY)
 
     def look(self, now: float) -> None:
         """To be called about every `EVERY` seconds of the monotonic clock."""

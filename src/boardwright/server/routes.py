@@ -25,6 +25,7 @@ from boardwright.server.api import (
     servers,
     sessions,
     software,
+    switchover,
     uploads,
 )
 from boardwright.server.api.acts import NotedRefusals
@@ -53,6 +54,7 @@ from boardwright.server.restoring import Restoring
 from boardwright.server.rollout_watch import RolloutWatch
 from boardwright.server.scrubber import Checker, Scrubber
 from boardwright.server.standing import ServerStanding
+from boardwright.server.switchover import Switching
 from boardwright.server.trust_changes import TrustChanges
 from boardwright.transfer.serve import BlobService
 from boardwright.transfer.store import BlobStore
@@ -76,6 +78,7 @@ class ApiParts(msgspec.Struct, frozen=True, kw_only=True):
     network: Callable[[], ControlSocket | None]
     status: OwnStatus
     peers: Peers
+    switching: Switching
     publishing: Publishing
     deployments: Deployments
     watch: RolloutWatch
@@ -123,6 +126,7 @@ def api(parts: ApiParts, counted: Iterable[Counted]) -> Litestar:
             *boards.routes(parts.mirror, parts.board_reports),
             *retries.routes(parts.held),
             *servers.routes(parts.peers),
+            *switchover.routes(parts.switching),
             *software.routes(parts.mirror),
             *uploads.routes(parts.intake, parts.publishing),
             *deployments.routes(parts.deployments),

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import msgspec
 
@@ -43,7 +44,7 @@ from boardwright.server.door import Door
 from boardwright.server.engine import open_engine
 from boardwright.server.examiner import Examiner
 from boardwright.server.executor import Executor
-from boardwright.server.flood_watch import EVERY, FloodWatch
+from boardwright.server.flood_watch import FloodWatch
 from boardwright.server.held import HeldVersions
 from boardwright.server.holdings import Holdings
 from boardwright.server.listed import Listed
@@ -67,6 +68,7 @@ from boardwright.server.silence import SilenceWatch
 from boardwright.server.slots import Slots
 from boardwright.server.standing import ServerStanding
 from boardwright.server.storage import Loop, Storage
+from boardwright.server.switchover import Switching
 from boardwright.server.trust_changes import TrustChanges
 from boardwright.state.active import RESTORE_HINT, ActiveRole
 from boardwright.state.follow import Follower, Several
@@ -96,7 +98,8 @@ class Server:
         self._alarms = Alarms(settings.id, time.monotonic)
         self._clocks = Clocks(settings.id, time.time, time.monotonic, self._alarms)
         self._signing = signing = Signing(online_key, self._clocks)
-        self._mirror = Mirror(settings.data_dir / "mirror.json", self._on_copy, self._on_doubt)
+        copied = partial(self._alarms.tell, AlarmKind.DISK, "mirror.json")
+        self._mirror = Mirror(settings.data_dir / "mirror.json", copied, self._on_doubt)
         self._holdings = Holdings()
         self._holdings.know(self._mirror.state.catalog.values())
         self._listed = Listed(settings.inventory)
@@ -165,7 +168,7 @@ class Server:
         self._executor = Executor(
             kv=self._kv,
             commit=self._role.commit,
-            epoch=self._epoch,
+            epoch=lambda: held.epoch if (held := self._role.held) else 0,
             mirror=self._mirror,
             board_reports=self._board_reports,
             watch=self._watch,
@@ -297,6 +300,9 @@ class Server:
             network=lambda: self._presence.network,
             status=self._status,
             peers=peers,
+            switching=Switching(
+                self._settings.id, self._role, self._audit.recorded, peers.listing, time.monotonic, time.sleep
+            ),
             publishing=publishing,
             deployments=Deployments(self._kv, self._audit.commit, self._mirror, self._signing, time.time),
             watch=self._watch,
@@ -362,31 +368,15 @@ class Server:
 
     def _on_doubt(self, doubt: str) -> None:
         """The engine's state is not believed, or is again ('')."""
-        if doubt:
-            self._alarms.sound(AlarmKind.RESTORE, "state", f"{doubt}; serving goes on, {RESTORE_HINT}")
-        else:
-            self._alarms.clear(AlarmKind.RESTORE, "state")
-
-    def _on_copy(self, trouble: str) -> None:
-        """The copy of the state cannot be written, or can again ('')."""
-        if trouble:
-            self._alarms.sound(AlarmKind.DISK, "mirror.json", trouble)
-        else:
-            self._alarms.clear(AlarmKind.DISK, "mirror.json")
-
-    def _epoch(self) -> int:
-        held = self._role.held
-        return 0 if held is None else held.epoch
+        sentence = f"{doubt}; serving goes on, {RESTORE_HINT}" if doubt else ""
+        self._alarms.tell(AlarmKind.RESTORE, "state", sentence)
 
     async def _watch_for_floods(self, responder: Responder, network: ControlSocket) -> None:
         def dropped() -> dict[str, int]:
             strangers = self._board_reports.crowded_out
             return {**responder.dropped, "overflow": network.overflowed(), "strangers": strangers}
 
-        watch = FloodWatch(self._alarms, dropped, lambda: responder.last_dropped)
-        while True:
-            watch.look(time.monotonic())
-            await asyncio.sleep(EVERY)
+        await FloodWatch(self._alarms, dropped, lambda: responder.last_dropped).run(time.monotonic)
 
     def _take_sighting(self, sighting: tuple[BoardReport, Address, bytes]) -> None:
         seen, sender, nonce = sighting

@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from boardwright.errors import BoardwrightError, ConflictError
 from boardwright.state.kv import KV, CompactedError, EngineError, Transaction
-from boardwright.state.lease import DeposedError, Held, LeaseKeeper, fenced
+from boardwright.state.lease import DeposedError, Held, LeaseKeeper, fenced, read_lease
 from boardwright.state.records import LEASE, RESTORING, LeaseRecord
 
 RESTORE_HINT = "boardwright restore FILE [--replace]; see docs/operate/backup.md"
@@ -118,6 +118,41 @@ class ActiveRole:
             except (ConflictError, EngineError) as error:
                 self._keeper.unsure()
                 self._trouble = str(error)
+
+    def hand_over(self, successor: str, besides: Transaction) -> int:
+        """Give the role up for `successor` to take, and commit `besides` with it; the revision of that.
+
+        Raises DeposedError, ConflictError, EngineError.
+        """
+        with self._lock:
+            if self._keeper.must_read:
+                self._round()
+            proposal = self._keeper.handover(self._clock(), successor)
+            if proposal is None:
+                raise DeposedError(f"server {self._me} is not the active")
+            try:
+                revision = self._kv.commit(
+                    Transaction(
+                        {**besides.compares, **proposal.compares, RESTORING: 0}, {**besides.puts, **proposal.puts}
+                    )
+                )
+            except (ConflictError, EngineError):
+                self._keeper.unsure()
+                raise
+            self._keeper.committed(revision, self._clock())
+            return revision
+
+    def next_holder(self, after: int, timeout: float) -> LeaseRecord | None:
+        """Who takes the role after revision `after`; None if nobody does in `timeout` seconds. EngineError."""
+        until = self._clock() + timeout
+        while (left := until - self._clock()) > 0.0:
+            for change in self._kv.watch(LEASE, after, left):
+                after = change.revision
+                record = None if change.value is None else read_lease(change.value)
+                if record is not None and record.holder:
+                    self.tick()  # so that whoever asks this server from now on is sent there
+                    return record
+        return None
 
     def run(self, stop: threading.Event, on_change: Callable[[Held | None], None]) -> None:
         """Rounds until `stop`, then hand over; `on_change` hears in this thread of a lease won, or lost (None)."""

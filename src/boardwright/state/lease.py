@@ -7,6 +7,8 @@ Rules (design section 8):
 * A rival may take over a record that is free, or that it saw unchanged for ``TAKE_AFTER`` seconds by its own clock,
   counted from **after** the read that first showed it. Taking over compares the record's revision, so any renewal in
   between wins.
+* One that was handed to a named successor is for that server alone for ``SUCCESSOR_FIRST`` seconds, then for anybody:
+  a successor that dies costs a second, not the role. Who is named decides who is asked first, never who may act.
 * A holder acts only within ``HOLD_FOR`` seconds of its last successful renewal, counted from **before** that call
   began. HOLD_FOR < TAKE_AFTER and the two readings of the clock lie on the safe sides of the write, so the holder
   considers itself deposed before any rival may take over: at most one acts at any time, as long as clocks run equally
@@ -28,6 +30,7 @@ RENEW_EVERY = 0.5
 HOLD_FOR = 3.0
 TAKE_AFTER = 3.1  # HOLD_FOR and three per cent: far more than crystals differ, and no timer needs to be exact
 MISSED_AFTER = 1.6  # three renewals and some; who is only slow is asked again a moment later
+SUCCESSOR_FIRST = 1.0  # a live successor is woken by the change and takes it in milliseconds
 LOOK_EVERY = 0.5  # how often a rival reads if nothing wakes it
 
 _decode = msgspec.json.Decoder(LeaseRecord).decode
@@ -91,7 +94,7 @@ class LeaseKeeper:
     def observe(self, entry: Entry | None, now: float) -> None:
         """Take in the record as read; `now` is taken after the read returned."""
         revision = entry.revision if entry else 0
-        record = _read(entry) if entry else None
+        record = read_lease(entry.value) if entry else None
         if self._since is None or revision != self._revision:
             self._since = now
         self._record, self._revision, self._certain = record, revision, True
@@ -121,13 +124,13 @@ class LeaseKeeper:
             return None
         return self._propose(LeaseRecord(self._me, self._record.epoch + 1 if self._record else 1))
 
-    def handover(self, now: float) -> Transaction | None:
-        """What to commit on an orderly stop so that a rival takes over at once; None if nothing is held."""
+    def handover(self, now: float, successor: str = "") -> Transaction | None:
+        """What to commit so that `successor`, or any rival, takes over at once; None if nothing is held."""
         held = self.held(now)
         self._held = None
         if held is None or not self._certain:
             return None
-        return self._propose(LeaseRecord("", held.epoch, held.beat + 1))
+        return self._propose(LeaseRecord("", held.epoch, held.beat + 1, successor))
 
     def committed(self, revision: int, began: float) -> None:
         """The proposal took effect; `began` is the clock from before the call."""
@@ -155,14 +158,21 @@ class LeaseKeeper:
             due = self._renew_at if self._certain else now + RENEW_EVERY / 2
             return max(now, min(due, self._held.until))
         due = now + LOOK_EVERY
-        if self._since is not None and self._since + TAKE_AFTER > now:
-            due = min(due, self._since + TAKE_AFTER)
+        if self._since is not None and self._since + self._patience > now:
+            due = min(due, self._since + self._patience)
         return due
 
+    @property
+    def _patience(self) -> float:
+        """Seconds that this server must see the record unchanged before it may take over."""
+        if self._record is None:
+            return 0.0
+        if self._record.holder:
+            return TAKE_AFTER
+        return SUCCESSOR_FIRST if self._record.successor not in ("", self._me) else 0.0
+
     def _may_take(self, now: float) -> bool:
-        if self._record is None or not self._record.holder:
-            return True
-        return self._since is not None and now - self._since >= TAKE_AFTER
+        return self._patience == 0.0 or (self._since is not None and now - self._since >= self._patience)
 
     def _propose(self, record: LeaseRecord) -> Transaction:
         self._proposed = record
@@ -174,11 +184,12 @@ def fenced(transaction: Transaction, held: Held) -> Transaction:
     return Transaction({**transaction.compares, LEASE: held.revision}, transaction.puts)
 
 
-def _read(entry: Entry) -> LeaseRecord:
+def read_lease(value: bytes) -> LeaseRecord:
+    """The record as the state keeps it; raises BoardwrightError for one that this release cannot read."""
     try:
-        return _decode(entry.value)
+        return _decode(value)
     except msgspec.DecodeError as error:
         raise BoardwrightError(
-            f"the record {LEASE} at revision {entry.revision} is not of the form that this release reads",
+            f"the record {LEASE} is not of the form that this release reads",
             hint="a newer release wrote it: start that release, or restore a backup",
         ) from error

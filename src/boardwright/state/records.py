@@ -38,11 +38,15 @@ MAX_HELD_LOG = 2048  # characters of the output of a held version; its end is wh
 
 
 class LeaseRecord(msgspec.Struct, frozen=True):
-    """Who is active; `epoch` grows by one with every new holder, `beat` with every renewal."""
+    """Who is active; `epoch` grows by one with every new holder, `beat` with every renewal.
+
+    A holder of "" means free; then `successor` is who may take it first.
+    """
 
     holder: str
     epoch: int
     beat: int = 0
+    successor: str = ""
 
 
 class ServerRecord(msgspec.Struct, frozen=True):

@@ -48,6 +48,7 @@ class Node:
     def __init__(self, directory: Path, kv: MemoryKV, clock: Callable[[], int] = lambda: 0) -> None:
         self.directory, self.kv, self._clock = directory, kv, clock
         self.trouble: list[str] = []
+        self.committed: list[tuple[int, Transaction]] = []
         self.catalogued: list[tuple[int, Made]] = []
         self.told: list[tuple[int, int]] = []  # step, generation that boards heard of
         self.stored: list[tuple[int, str]] = []
@@ -109,6 +110,7 @@ class Node:
 
     def _commit(self, transaction: Transaction) -> int:
         revision = self.kv.commit(transaction)
+        self.committed.append((self._clock(), transaction))
         self.mirror.apply([Change(key, value, revision) for key, value in transaction.puts.items()])
         return revision
 
@@ -151,8 +153,16 @@ def survive(before: Node, crash: Crash, directory: Path) -> None:
     state = Mirror(directory / "mirror.json").state
     told = [generation for at, generation in before.told if at <= crash.point]
     assert state.plan.generation >= max(told, default=0), "it fell back behind a plan that boards have heard of"
+    lost = Mirror(directory / "mirror.json")
+    lost.reset(MemoryKV().range(""))
+    assert lost.state == state, "an engine that was lost as a whole emptied the copy"
     kv = MemoryKV()
-    node = Node(directory, kv)  # an engine that was lost as a whole: the worst that a mirror can meet
+    for at, transaction in before.committed:
+        if at <= crash.point:
+            found = {key: entry.revision if (entry := kv.get(key)) else 0 for key in transaction.puts}
+            kv.commit(Transaction(found, transaction.puts))
+    node = Node(directory, kv)
+    generation = node.mirror.state.plan.generation
     for at, sha256 in before.stored:
         if at <= crash.point:
             node.check_blob(sha256)
@@ -165,7 +175,7 @@ def survive(before: Node, crash: Crash, directory: Path) -> None:
     for made in (ONE, TWO):
         for sha256 in made.blobs:
             node.check_blob(sha256)
-    assert Mirror(directory / "mirror.json").state.plan.generation == 2
+    assert Mirror(directory / "mirror.json").state.plan.generation == generation + 2
     left = {path.name for path in directory.rglob(".*")}
     assert not left, f"left behind: {left}"
 

@@ -8,8 +8,6 @@ import urllib3
 from boardwright.model.admission import NewToken, TokenList
 from tests.integration.server.processes import ServerCluster, until
 
-HEARTBEAT = 0.5  # seconds: how often a lease is renewed, and how long a deposed server may take to know who is active
-
 
 def test_writes_nothing_and_sends_changes_on_within_a_heartbeat(cluster: ServerCluster) -> None:
     cluster.add(1, 1)

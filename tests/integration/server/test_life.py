@@ -8,7 +8,15 @@ import time
 import msgspec
 import urllib3
 
-from boardwright.model.api import BoardList, DeploymentRequest, Problem, RolloutList, ServerList
+from boardwright.model.api import (
+    BoardList,
+    DeploymentRequest,
+    Problem,
+    RolloutList,
+    ServerList,
+    Switchover,
+    SwitchoverRequest,
+)
 from boardwright.model.report import DeploymentState, Explanation, GroupReport
 from boardwright.model.sessions import SCHEME
 from boardwright.model.software import digest_of
@@ -46,6 +54,31 @@ def test_an_active_that_ends_in_order_hands_over_at_once(cluster: ServerCluster)
         return health is not None and health.role == "active"
 
     until(took_over, "the standby takes over", patience=2.0)
+
+
+def test_a_switchover_makes_the_named_server_the_active_and_changes_go_on(cluster: ServerCluster) -> None:
+    for slot in (1, 2, 3):
+        cluster.add(1, slot)
+    active = cluster.active()
+    chosen = next(server for server in reversed(cluster.servers) if server is not active)
+    everybody = {server.id for server in cluster.servers}
+
+    def listed() -> bool:
+        said = msgspec.json.decode(active.call("GET", "/v1/servers").data, type=ServerList).servers
+        return {one.id for one in said if one.health == "healthy"} == everybody
+
+    until(listed, "everybody said how it is")
+    begun = time.monotonic()
+    answer = active.call("POST", "/v1/switchover", SwitchoverRequest(chosen.id))
+    assert answer.status == 200, answer.data
+    assert time.monotonic() - begun < 2.0
+    done = msgspec.json.decode(answer.data, type=Switchover)
+    assert (done.server, done.before) == (chosen.id, active.id)
+    sha256 = digest_of(b"after")
+    assert chosen.call("PUT", f"/v1/blobs/{sha256}", b"after", redirect=False).status == 201
+    refused = chosen.call("POST", "/v1/switchover", SwitchoverRequest("c9s9"))
+    assert (refused.status, problem(refused).exit_code) == (409, 3)
+    assert "no server 'c9s9'" in problem(refused).error
 
 
 def test_a_second_start_is_refused_with_one_sentence_and_a_stale_lock_is_no_obstacle(cluster: ServerCluster) -> None:

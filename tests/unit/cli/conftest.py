@@ -27,6 +27,7 @@ from boardwright.model.api import (
     ServerStatus,
     SignedMetadata,
     SoftwareList,
+    Switchover,
     VersionSummary,
 )
 from boardwright.model.location import Tier
@@ -70,6 +71,7 @@ class FakeCluster:
         self.connected_to: tuple[str, ...] = ()
         self.named = ""
         self.deployed: list[DeploymentRequest] = []
+        self.switched: list[tuple[str, int]] = []
         self.blobs: dict[str, bytes] = {}
         self.manifests: dict[str, Manifest] = {}
         self.versions: list[VersionSummary] = []
@@ -119,6 +121,10 @@ class FakeCluster:
                 ServerStatus("c2s1", "2", "1", "standby", "silent", 3, 1, (), 0),
             )
         )
+
+    def switchover(self, server: str = "", epoch: int = 0) -> Switchover:
+        self.switched.append((server, epoch))
+        return Switchover(server or "c2s1", 3 if server == "c1s1" else 4, "c1s1")
 
     def explanations(self, board: str) -> list[Explanation]:
         offers = (

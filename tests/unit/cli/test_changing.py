@@ -31,6 +31,22 @@ class TestRetry:
         assert "there is nothing to try again on c1s3" in ended.err
 
 
+class TestSwitchover:
+    def test_says_who_is_the_active_now_and_names_the_epoch_that_it_saw(
+        self, command: Command, cluster: FakeCluster
+    ) -> None:
+        ended = command("switchover")
+        assert ended.code == 0
+        assert "c2s1 is the active now (epoch 4), c1s1 a standby" in ended.out
+        assert cluster.switched == [("", 3)]
+
+    def test_to_the_active_is_done_already(self, command: Command) -> None:
+        assert "c1s1 is the active already (epoch 3)" in command("switchover", "c1s1").out
+
+    def test_in_json_has_the_documented_shape(self, command: Command) -> None:
+        assert command("switchover", "c2s1", "-o", "json").json == {"server": "c2s1", "epoch": 4, "before": "c1s1"}
+
+
 class TestDeploy:
     def test_prints_the_rollouts_id_alone_on_stdout(self, command: Command, cluster: FakeCluster) -> None:
         ended = command("deploy", "platform", "2.0", "--to", "chassis=1,type=lc*", "--to", "c2s3")

@@ -5,7 +5,7 @@ import pytest
 from boardwright.errors import ConflictError
 from boardwright.state.active import ActiveRole, boottime
 from boardwright.state.kv import EngineError, Transaction
-from boardwright.state.lease import HOLD_FOR, LOOK_EVERY, RENEW_EVERY, TAKE_AFTER, DeposedError
+from boardwright.state.lease import HOLD_FOR, LOOK_EVERY, RENEW_EVERY, TAKE_AFTER, DeposedError, read_lease
 from boardwright.state.memory_kv import MemoryKV
 from boardwright.state.records import LEASE
 
@@ -128,6 +128,67 @@ def test_a_release_that_the_engine_does_not_take_ends_the_role_all_the_same(kv: 
     role.release()
     assert role.held is None
     assert role.trouble == "the engine is down"
+
+
+NOTHING = Transaction({}, {})
+
+
+class TestHandingOver:
+    def test_to_a_successor_says_who_took_the_role(self, kv: BrokenKV, clock: Clock) -> None:
+        first, second = ActiveRole(kv, "c1s1", clock=clock), ActiveRole(kv, "c1s2", clock=clock)
+        first.tick()
+        revision = first.hand_over("c1s2", NOTHING)
+        assert first.held is None
+        second.tick()
+        taken = first.next_holder(revision, 5.0)
+        assert taken is not None
+        assert (taken.holder, taken.epoch) == ("c1s2", 2)
+
+    def test_is_one_transaction_with_what_is_recorded_of_it(self, kv: BrokenKV, clock: Clock) -> None:
+        role = ActiveRole(kv, "c1s1", clock=clock)
+        role.tick()
+        kv.commit(Transaction({"record": 0}, {"record": b"another's"}))
+        with pytest.raises(ConflictError):
+            role.hand_over("c1s2", Transaction({"record": 0}, {"record": b"handed over"}))
+        entry = kv.get(LEASE)
+        assert entry is not None
+        assert read_lease(entry.value).holder == "c1s1"
+
+    def test_is_for_the_active_alone(self, kv: BrokenKV, clock: Clock) -> None:
+        ActiveRole(kv, "c1s1", clock=clock).tick()
+        standby = ActiveRole(kv, "c1s2", clock=clock)
+        standby.tick()
+        with pytest.raises(DeposedError, match="c1s2 is not the active"):
+            standby.hand_over("c1s1", NOTHING)
+
+    def test_lets_a_change_that_came_first_through_and_none_that_comes_later(self, kv: BrokenKV, clock: Clock) -> None:
+        role = ActiveRole(kv, "c1s1", clock=clock)
+        role.tick()
+        role.commit(Transaction({"plan": 0}, {"plan": b"1"}))
+        role.hand_over("c1s2", NOTHING)
+        with pytest.raises(DeposedError):
+            role.commit(Transaction({"policy": 0}, {"policy": b"1"}))
+
+    def test_that_the_engine_does_not_take_is_an_error_and_ends_the_role(self, kv: BrokenKV, clock: Clock) -> None:
+        role = ActiveRole(kv, "c1s1", clock=clock)
+        role.tick()
+        kv.broken = True
+        with pytest.raises(EngineError):
+            role.hand_over("c1s2", NOTHING)
+        assert role.held is None
+
+    def test_while_the_last_renewal_is_in_doubt_reads_first(self, kv: BrokenKV, clock: Clock) -> None:
+        role = ActiveRole(kv, "c1s1", clock=clock)
+        role.tick()
+        kv.broken = True
+        clock.now += RENEW_EVERY
+        role.tick()
+        kv.broken = False
+        assert role.hand_over("c1s2", NOTHING)
+        record = ActiveRole(kv, "c1s3", clock=clock)
+        record.tick()
+        assert record.record is not None
+        assert record.record.successor == "c1s2"
 
 
 def test_a_record_of_a_newer_form_stops_nobody_but_is_said(kv: BrokenKV, clock: Clock) -> None:

@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 
 from boardwright.errors import ConflictError
 from boardwright.state.kv import EngineError, Entry, Transaction
-from boardwright.state.lease import HOLD_FOR, LOOK_EVERY, MISSED_AFTER, RENEW_EVERY, TAKE_AFTER, LeaseKeeper, fenced
+from boardwright.state.lease import (
+    HOLD_FOR,
+    LOOK_EVERY,
+    MISSED_AFTER,
+    RENEW_EVERY,
+    SUCCESSOR_FIRST,
+    TAKE_AFTER,
+    LeaseKeeper,
+    fenced,
+)
 from boardwright.state.memory_kv import MemoryKV
 from boardwright.state.records import LEASE
 
@@ -86,10 +95,10 @@ class Server:
         self._round = self._steps()
         self._between_rounds = True
 
-    def hand_over(self) -> None:
+    def hand_over(self, successor: str = "") -> None:
         if not self._between_rounds:
             self.round()  # the driver hands over between rounds only
-        proposal = self.keeper.handover(self.clock)
+        proposal = self.keeper.handover(self.clock, successor)
         if proposal is None:
             return
         began = self.clock
@@ -169,8 +178,8 @@ def happen(world: World, servers: list[Server], server: Server, kind: str, argum
             server.restart()
         case "chosen", bool(chosen):
             server.chosen = chosen
-        case "hand over", _:
-            server.hand_over()
+        case "hand over", str(successor):
+            server.hand_over(successor)
     yield
 
 
@@ -194,7 +203,7 @@ class TestTheInvariant:
             st.tuples(st.just("outage"), who, st.sampled_from(list(Outage))),
             st.tuples(st.just("restart"), who, st.none()),
             st.tuples(st.just("chosen"), who, st.booleans()),
-            st.tuples(st.just("hand over"), who, st.none()),
+            st.tuples(st.just("hand over"), who, st.sampled_from(["", "a", "b", "c", "nobody"])),
             st.tuples(st.just("all but one"), who, st.sampled_from([1.0, 2.7, 5.0])),
         )
         for kind, index, argument in data.draw(st.lists(action, min_size=5, max_size=60)):
@@ -399,6 +408,31 @@ class TestTakingOver:
         assert b.acts
         assert b.keeper.record is not None
         assert b.keeper.record.epoch == 2
+
+    def test_a_handover_to_one_is_taken_by_that_one_whoever_looks_first(self) -> None:
+        world = World()
+        a, b, c = (Server(world, name) for name in "abc")
+        run(world, [a, b, c], 5.0)
+        a.hand_over("c")
+        b.round()
+        a.round()
+        assert active([a, b, c]) is None
+        c.round()
+        assert active([a, b, c]) is c
+
+    def test_a_successor_that_is_gone_costs_a_second_and_not_the_role(self) -> None:
+        world = World()
+        a, b, c = (Server(world, name) for name in "abc")
+        run(world, [a, b, c], 5.0)
+        a.hand_over("c")
+        begun = world.time
+        while active([a, b]) is None:
+            world.time = min(one.keeper.next_at(one.clock) for one in (a, b))
+            for one in (b, a):
+                one.round()
+        assert SUCCESSOR_FIRST <= world.time - begun <= SUCCESSOR_FIRST + LOOK_EVERY
+        c.round()
+        assert not c.acts
 
     def test_the_epoch_grows_with_every_holder(self) -> None:
         world = World()

@@ -29,6 +29,7 @@ ACTIONS: dict[Call, Action] = {
     ("POST", "/v1/tokens"): Action.TOKEN_CREATE,
     ("POST", "/v1/restore"): Action.RESTORE,
     ("DELETE", "/v1/tokens/{digest}"): Action.TOKEN_DROP,
+    ("POST", "/v1/switchover"): Action.SWITCHOVER,
 }
 UNRECORDED: dict[Call, str] = {
     ("POST", SESSION_PATH): "who proves itself has changed nothing yet",

@@ -64,6 +64,7 @@ ACCESS: dict[tuple[str, str], Roles] = {
     ("PUT", "/v1/blobs/{sha256}"): OPERATORS,
     ("POST", "/v1/versions"): OPERATORS,
     ("POST", "/v1/deployments"): OPERATORS,
+    ("POST", "/v1/switchover"): OPERATORS,
     ("POST", "/v1/trust"): ADMINS,
     ("POST", "/v1/joins/{key}/approval"): ADMINS,
     ("DELETE", "/v1/joins/{key}"): ADMINS,
