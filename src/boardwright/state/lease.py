@@ -14,7 +14,9 @@ Rules (design section 8):
   considers itself deposed before any rival may take over: at most one acts at any time, as long as clocks run equally
   fast to within three per cent and count while a machine sleeps.
 * An unknown outcome (EngineError) extends nothing and is found out by reading.
-* A server that starts anew with the id in the record is a rival like any other: the record may be of its former life.
+* A server that starts anew and finds its own id takes the record over at once: its former life held the lock of the
+  same folder and is dead. If it is not (a folder that was copied), that one is deposed at its next renewal and is then
+  a rival like any other: only the first reading after a start counts.
 * A server that is not `chosen` (the hardware says so) takes nothing, and hands over what it holds.
 * Every change of the active is a transaction that compares the lease record (`fenced`), so one that was deposed
   without knowing (a stopped process, a sleeping machine) cannot write.
@@ -63,6 +65,7 @@ class LeaseKeeper:
         self._record: LeaseRecord | None = None
         self._revision = 0
         self._since: float | None = None
+        self._former_life = False  # the record is this server's own, of before its start
         self._certain = False
         self._renew_at = 0.0
         self._proposed: LeaseRecord | None = None
@@ -96,6 +99,7 @@ class LeaseKeeper:
         revision = entry.revision if entry else 0
         record = read_lease(entry.value) if entry else None
         if self._since is None or revision != self._revision:
+            self._former_life = self._since is None and record is not None and record.holder == self._me
             self._since = now
         self._record, self._revision, self._certain = record, revision, True
         held = self.held(now)
@@ -165,7 +169,7 @@ class LeaseKeeper:
     @property
     def _patience(self) -> float:
         """Seconds that this server must see the record unchanged before it may take over."""
-        if self._record is None:
+        if self._record is None or self._former_life:
             return 0.0
         if self._record.holder:
             return TAKE_AFTER
