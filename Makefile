@@ -6,13 +6,14 @@
 #   make lint                                style, layers, types
 #   make format                              lets ruff write
 #   make bench [ARGS="transfer"]             measures, side by side with nginx and curl where they are installed
+#   make lab [ARGS="growth"]                 chassis in network namespaces, against nginx, udpcast, libtorrent; needs root
 #   make conformance SUITE=DIR              the suite of theupdateframework/tuf-conformance, checked out at DIR
 #   make clean                               removes .venv and caches
 
 SHELL = /bin/sh
 ARGS =
 PROCESSES = 2
-.PHONY: help demo test soak conformance lint format bench clean runtime dev
+.PHONY: help demo test soak conformance lint format bench lab clean runtime dev
 
 help:
 	@sed -n 's/^#//p' Makefile
@@ -46,6 +47,9 @@ conformance: dev
 
 bench: dev
 	@.venv/bin/python -m bench $(ARGS)
+
+lab: dev
+	@.venv/bin/python -m bench.lab $(ARGS)
 
 runtime:
 	@sh tools/bootstrap runtime

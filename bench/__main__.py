@@ -1,6 +1,7 @@
 """Run the benchmarks named on the command line, or all: ``python -m bench [choice] [transfer] ...``.
 
 Each module of this package that has a ``main`` is one; it prints its own table and answers 0 if its targets are met.
+The lab is apart (``python -m bench.lab``): it needs root, and a quiet machine for long.
 """
 
 import importlib
@@ -14,7 +15,8 @@ import bench
 
 
 def main(names: list[str]) -> int:
-    known = sorted(module.name for module in pkgutil.iter_modules(bench.__path__) if not module.name.startswith("_"))
+    modules = [module for module in pkgutil.iter_modules(bench.__path__) if not module.ispkg]
+    known = sorted(module.name for module in modules if not module.name.startswith("_"))
     unknown = [name for name in names if name not in known]
     if unknown:
         print(f"no benchmark is named {', '.join(unknown)}; there are {', '.join(known)}", file=sys.stderr)
