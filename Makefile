@@ -12,7 +12,7 @@
 
 SHELL = /bin/sh
 ARGS =
-PROCESSES = 2
+PROCESSES = 3
 .PHONY: help demo test soak conformance lint format bench lab clean runtime dev
 
 help:
@@ -22,7 +22,7 @@ demo: runtime
 	@.venv/bin/boardwright demo $(ARGS)
 
 test: dev
-	@.venv/bin/python -m pytest -m "not soak" -n $(PROCESSES) --dist loadfile $(ARGS)
+	@.venv/bin/python -m pytest -m "not soak" -n $(PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 soak: dev
 	@.venv/bin/python -m pip install --quiet "atheris>=2.3" || echo "NOT FUZZED: atheris cannot be installed for this Python"
