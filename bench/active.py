@@ -3,9 +3,11 @@
 Three servers and two line boards in one chassis, three members of etcd with its own timing on the same machine. In
 every round the boards download an image of `--size` MiB at a capped rate; when a third of it is there, an operator
 lets another server be the active (switchover), or the active's server is killed (SIGKILL), alone, with a member of
-etcd that follows, or with the one that leads. Seconds are from that moment until a change (a join token) by a client
-that began then is acknowledged, as a command sees it. Afterwards everything is started again, and both boards must
-have confirmed the image; verified pieces that came again are what the agents count.
+etcd that follows, or with the one that leads; or all members are killed and start again ten seconds later, once with
+all servers killed and started meanwhile. Seconds are from that moment (of the members: when they have a leader
+again) until a change (a join token) by a client that began then is acknowledged, as a command sees it. Afterwards
+everything is started again, and both boards must have confirmed the image; verified pieces that came again are what
+the agents count.
 
 ``python -m bench.active [--rounds 5] [--size 24]`` prints one table; a round takes some twenty seconds.
 """
@@ -28,7 +30,9 @@ SERVERS = ("c1s1", "c1s2", "c1s3")
 BOARDS = ("c1s4", "c1s5")
 PLANNED, ALONE = "a planned switchover", "the active killed"
 FOLLOWER, LEADER = "the active and a following member", "the active and the leading member"
-TARGETS = {PLANNED: 1.0, ALONE: 5.0, FOLLOWER: 5.0, LEADER: 5.0}  # seconds
+ENGINE, EVERYTHING = "all members down and back", "the same, all servers killed and started meanwhile"
+TARGETS = {PLANNED: 1.0, ALONE: 5.0, FOLLOWER: 5.0, LEADER: 5.0, ENGINE: 3.0, EVERYTHING: 3.0}  # seconds
+AWAY = 10.0  # seconds that all members are down: longer than any lease
 SYNCED = ()  # etcd's own timing, every write synced
 
 
@@ -94,10 +98,32 @@ def outage(made: Lab, etcd: EtcdMembers, kind: str) -> float:
     return seconds
 
 
+def engine_outage(made: Lab, etcd: EtcdMembers, kind: str) -> float:
+    """Seconds until a change is taken after all members of etcd were away."""
+    for host in etcd.hosts:
+        etcd.kill(host)
+    if kind == EVERYTHING:
+        for server in made.servers:
+            made.processes[server].kill()
+            made.processes.pop(server).wait()
+            made.start(server, "server")
+    time.sleep(AWAY)
+    etcd.start()
+    etcd.wait()
+    begun = time.monotonic()
+    change(made)
+    return time.monotonic() - begun
+
+
 def one_round(made: Lab, etcd: EtcdMembers, kind: str, version: str, size: int) -> float:
     """Seconds without anybody who takes changes."""
     download(made, version, size)
-    seconds = switchover(made) if kind == PLANNED else outage(made, etcd, kind)
+    if kind == PLANNED:
+        seconds = switchover(made)
+    elif kind in (ENGINE, EVERYTHING):
+        seconds = engine_outage(made, etcd, kind)
+    else:
+        seconds = outage(made, etcd, kind)
     for board in made.boards:
         made.confirmed(version, board)
     until("all servers healthy again", made.ready)
@@ -107,9 +133,10 @@ def one_round(made: Lab, etcd: EtcdMembers, kind: str, version: str, size: int) 
 def main(words: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.active")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", choices=list(TARGETS), action="append", help="this kind alone; may be repeated")
     parser.add_argument("--size", type=int, default=24, help="MiB")
     options = parser.parse_args(words)
-    seconds: dict[str, list[float]] = {kind: [] for kind in TARGETS}
+    seconds: dict[str, list[float]] = {kind: [] for kind in options.only or TARGETS}
     directory = Path(tempfile.mkdtemp(prefix="boardwright-bench-"))
     try:
         with members(directory / "etcd", 3, flags=SYNCED) as etcd:
