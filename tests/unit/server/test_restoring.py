@@ -34,10 +34,10 @@ class CutError(Exception):
 class World:
     """One active over an engine; `cut` (n) lets it die before its n-th write."""
 
-    def __init__(self, folder: Path, identities: Identities, kv: MemoryKV | None = None) -> None:
+    def __init__(self, folder: Path, identities: Identities, kv: MemoryKV | None = None, server: str = "c1s1") -> None:
         self.kv = kv or MemoryKV()
         self.identities = identities
-        self.role = ActiveRole(self.kv, "c1s1", barrier=lambda: self.mirror.doubt)
+        self.role = ActiveRole(self.kv, server, barrier=lambda: self.mirror.doubt)
         self.mirror = Mirror(folder / f"mirror-{time.monotonic_ns()}.json")
         self.follower = Follower(self.kv, "", self.mirror)
         self.heard: list[int] = []
@@ -93,7 +93,7 @@ def _nobody_follows_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def make(tmp_path: Path, identities: Identities) -> Callable[..., World]:
-    return lambda kv=None: World(tmp_path, identities, kv)
+    return lambda kv=None, server="c1s1": World(tmp_path, identities, kv, server)
 
 
 @pytest.fixture
@@ -222,7 +222,7 @@ class TestCutOff:
                 if steps:
                     with pytest.raises(RestoringError):
                         world.role.commit(Transaction({PLAN: world.kv.range(PLAN).entries[0].revision}, {PLAN: b"{}"}))
-                    newcomer = make(world.kv)
+                    newcomer = make(world.kv, "c1s2")
                     newcomer.follow()
                     assert not newcomer.mirror.state.boards, "who has no copy yet serves nothing"
                 world.left = None
