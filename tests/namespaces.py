@@ -4,7 +4,8 @@ Rules:
 
 * A name is PREFIX, the process id of the run, "-", and the host: so leftovers of a run that was killed are known.
 * A namespace is removed with the processes that live in it: what a killed run has started may have children.
-* Needs root and the commands ip and nsenter.
+* Needs root and the commands ip and nsenter. Where the kernel lets everybody have a user namespace, ``OWN_ROOT`` is the
+  beginning of a command that is root there, with networks and mounts of its own and nobody else's.
 """
 
 import contextlib
@@ -19,6 +20,20 @@ from pathlib import Path
 
 CLONE_NEWNET = 0x40000000  # setns(2)
 SPACES = Path("/run/netns")
+OWN_ROOT = (
+    *("unshare", "--user", "--map-root-user", "--mount", "--net", "--kill-child", "--fork"),
+    *("sh", "-c", f'mount -t tmpfs none /run && mkdir {SPACES} && exec "$@"', "sh"),
+)
+
+
+def has_root() -> bool:
+    """Whether this user is root, or may be in a namespace of its own."""
+    if os.geteuid() == 0:
+        return True
+    try:
+        return subprocess.run([*OWN_ROOT, "true"], check=False, capture_output=True, timeout=10).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
 
 
 class Spaces:

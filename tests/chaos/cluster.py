@@ -24,6 +24,7 @@ from boardwright.net.lines import Lines
 from tests.chaos.history import GROUP, BoardIs
 from tests.chaos.network import PREFIX, Network
 from tests.etcd_members import EtcdMembers
+from tests.namespaces import has_root
 
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).parents[2]
@@ -185,8 +186,8 @@ class ChaosCluster:
 
 def missing() -> str:
     """Why no such cluster can be had here; '' if it can."""
-    if os.geteuid() != 0:
-        return "needs root: the cuts and the full disks of a chaos run are namespaces and mounts"
+    if not has_root():
+        return "needs root, or user namespaces: the cuts and the full disks of a chaos run are namespaces and mounts"
     lacking = [word for word in ("ip", "tc", "nsenter", "setpriv", "mount") if shutil.which(word) is None]
     return f"needs root with the commands {', '.join(lacking)}" if lacking else ""
 
