@@ -27,6 +27,7 @@ from typing import Any
 
 import msgspec
 
+from bench import _installing
 from boardwright.cli.enrolling import enroll_board
 from boardwright.model.inventory import Board
 from boardwright.model.location import Location
@@ -293,7 +294,7 @@ def mib(count: int) -> str:
 @contextlib.contextmanager
 def nginx(root: Path, place: Path, folder: Path) -> Iterator[str | None]:
     """nginx with TLS 1.3 over the files in `root`, its URL; None where it cannot be had."""
-    if not (_have("nginx", "nginx-light") and _have("curl", "curl")):
+    if not (_installing.program("nginx", "nginx-light") and _installing.program("curl", "curl")):
         yield None
         return
     port = 20000 + os.getpid() % 10000
@@ -308,13 +309,6 @@ def nginx(root: Path, place: Path, folder: Path) -> Iterator[str | None]:
     finally:
         process.terminate()
         process.wait(timeout=10)
-
-
-def _have(program: str, package: str) -> bool:
-    if shutil.which(program) is None and os.geteuid() == 0 and shutil.which("apt-get") is not None:
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        subprocess.run(["apt-get", "install", "-y", "-q", package], check=False, capture_output=True, env=environment)
-    return shutil.which(program) is not None
 
 
 def _python(module: str, *arguments: str) -> subprocess.Popen[str]:

@@ -135,6 +135,8 @@ class Boardwright:
 
     def finish(self) -> dict[str, float]:
         """Whoever was down comes up again, and every board must confirm."""
+        time.sleep(SETTLING)
+        granted = self._cluster.granted()  # before anybody comes up and copies
         killed = self._killed + (list(self._others) if self._setting.holders == "alone" else [])
         for host in killed:
             if host.server:
@@ -146,7 +148,6 @@ class Boardwright:
         self._logs.close()
         time.sleep(SETTLING)
         self._cluster.until("all servers are healthy again", lambda: self._cluster.ready(self._version))
-        granted = self._cluster.granted()
         figures = {
             f"granted {server}": float(count - self._granted.get(server, 0)) for server, count in granted.items()
         }

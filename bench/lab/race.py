@@ -21,6 +21,7 @@ from pathlib import Path
 
 from bench.lab.contender import Boardwright, Contender, Lab, Payload, Running
 from bench.lab.network import PREFIX, Network
+from bench.lab.peers import Downloads, Torrent, Udpcast
 from bench.lab.programs import LabError, Programs
 from bench.lab.result import Result, Round
 from bench.lab.settings import OURS, PLAIN, Setting
@@ -46,6 +47,11 @@ def contenders(names: Sequence[str]) -> list[Contender]:
     known: dict[str, Callable[[], Contender]] = {
         OURS: lambda: Boardwright(OURS, running, relay=True),
         PLAIN: lambda: Boardwright(PLAIN, running, relay=False),
+        "nginx": lambda: Downloads("nginx"),
+        "nearest": lambda: Downloads("nearest"),
+        "udpcast": lambda: Udpcast("udpcast", tuned=False),
+        "udpcast-tuned": lambda: Udpcast("udpcast-tuned", tuned=True),
+        "libtorrent": Torrent,
     }
     return [known[name]() for name in names]
 
@@ -61,7 +67,8 @@ def race(setting: Setting, taking_part: Sequence[Contender], say: Callable[[str]
         for one in there:
             one.open(lab)
         for number in range(setting.rounds):
-            for one in there[number % len(there) :] + there[: number % len(there)]:
+            first = number % max(1, len(there))
+            for one in there[first:] + there[:first]:
                 rounds.append(_round(lab, one, number))
                 say(f"{setting.title}, round {number + 1}: {one.name} {rounds[-1].seconds:.2f} s")
         whole = {one.name: one.figures() for one in there}

@@ -5,7 +5,7 @@ import msgspec
 from bench.lab.shape import Shape
 
 OURS, PLAIN = "boardwright", "plain"
-PEERS = ("nginx", "nearest", "udpcast", "libtorrent")
+PEERS = ("nginx", "nearest", "udpcast", "udpcast-tuned", "libtorrent")
 BOTH = (OURS, PLAIN)
 CONTENDERS = (*BOTH, *PEERS)
 HOLDERS = ("all", "first", "alone")

@@ -126,7 +126,9 @@ def _ports(shape: Shape) -> Iterator[str]:
 
 
 def _end(address: str) -> tuple[str, ...]:
-    return ("link set lo up", f"address add {address}/16 dev eth1", "link set eth1 up")
+    """The route is for programs that do not say by which interface they multicast."""
+    address_of = f"address add {address}/16 broadcast + dev eth1"
+    return ("link set lo up", address_of, "link set eth1 up", "route add 224.0.0.0/4 dev eth1")
 
 
 def _tbf(interface: str, rate: float) -> str:

@@ -1,6 +1,8 @@
 """The lab of the benchmarks: a cluster in network namespaces, and nothing left of it whatever ends it."""
 
+import importlib.util
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -86,6 +88,33 @@ class TestALab:
         assert one.traffic.sent["c2s1"] > TINY.bytes
         assert max(one.traffic.entered.values()) < TINY.bytes / 2
         assert result.whole[OURS]["peak MiB"] > 10
+
+
+def installed() -> list[str]:
+    """Peers that are here already: a test installs nothing."""
+    found = {
+        "nginx": shutil.which("nginx") and shutil.which("curl"),
+        "nearest": shutil.which("nginx") and shutil.which("curl"),
+        "udpcast-tuned": shutil.which("udp-sender"),
+        "libtorrent": importlib.util.find_spec("libtorrent"),
+    }
+    return [name for name, there in found.items() if there]
+
+
+class TestItsPeers:
+    @pytest.mark.parametrize("name", installed())
+    def test_bring_every_board_its_bytes(self, name: str) -> None:
+        (one,) = race(TINY, contenders([name]), lambda line: None).rounds
+        assert one.seconds < LIMIT
+        for board in ("c1s2", "c2s2"):
+            assert one.traffic.received[board] > TINY.bytes
+
+    def test_are_left_out_aloud_if_they_cannot_be_had(self) -> None:
+        said: list[str] = []
+        with mock.patch("bench._installing.program", return_value=False):
+            result = race(TINY, contenders(["udpcast"]), said.append)
+        assert result.contenders == []
+        assert "UDPCAST IS LEFT OUT" in said[0]
 
 
 class TestNothingIsLeft:

@@ -1,10 +1,13 @@
 """The pure part of the lab of the benchmarks: what is built, what is asked for, and what is made of the rounds."""
 
+from collections import Counter
+
 import pytest
 
 from bench.lab.__main__ import _parser, changed
 from bench.lab.cluster import Moment, read_moment
 from bench.lab.network import Traffic
+from bench.lab.peers import nearest, one
 from bench.lab.result import Result, Round, table, targets, time_target
 from bench.lab.settings import BOTH, OURS, PLAIN, PRESETS, Setting
 from bench.lab.shape import MIB, OPERATOR, SWITCH, Shape, wiring
@@ -44,7 +47,7 @@ class TestTheWiring:
         switch = lines(SMALL, SWITCH, "ip")
         assert "link add c2s3 type veth peer name eth1 netns C2S3" in switch
         assert "link set c2s3 master ch2 up" in switch
-        assert "address add 10.67.2.3/16 dev eth1" in lines(SMALL, "c2s3", "ip")
+        assert "address add 10.67.2.3/16 broadcast + dev eth1" in lines(SMALL, "c2s3", "ip")
 
     def test_joins_the_chassis_by_their_uplinks(self) -> None:
         switch = lines(SMALL, SWITCH, "ip")
@@ -104,6 +107,20 @@ class TestASetting:
         assert {(setting.rounds, setting.shape.link, setting.contenders) for setting in found} == {
             (1, 50.0, (OURS, PLAIN))
         }
+
+
+class TestWhoServesABoard:
+    def test_is_a_control_board_of_its_chassis_and_each_serves_as_many(self) -> None:
+        found = nearest(Setting())
+        assert Counter(host.id for host in found.values()) == {"c1s1": 4, "c1s2": 4, "c2s1": 4, "c2s2": 4}
+        assert all(board.startswith(f"c{host.chassis}s") for board, host in found.items())
+
+    def test_is_in_another_chassis_if_nobody_has_it_in_its_own(self) -> None:
+        found = nearest(Setting(holders="first"))
+        assert Counter(host.id for host in found.values()) == {"c1s1": 8, "c1s2": 8}
+
+    def test_is_always_the_same_if_there_is_only_one(self) -> None:
+        assert {host.id for host in one(Setting()).values()} == {"c1s1"}
 
 
 class TestALineOfALog:
