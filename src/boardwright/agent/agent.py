@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from boardwright import log
+from boardwright.agent.commands import CONFIG
 from boardwright.agent.deployer import Deployer
 from boardwright.agent.deployment import Event
 from boardwright.agent.driver import BoardDriver
@@ -80,7 +81,7 @@ class Station:
             state_dir=settings.state_dir,
             limits=FetchLimits(rate=settings.download, store_quota=settings.store_quota),
             client=self.client,
-            environ=environ,
+            environ={**environ, CONFIG: str(settings.folder)},
             installers=installers,
         )
         self._postman = postman

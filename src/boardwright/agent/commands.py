@@ -31,7 +31,8 @@ from boardwright.model.software import check_path
 
 TAIL = 8 * 1024
 _BROKEN = 512  # bytes of a first line without its beginning that may go; of a longer one the rest tells something
-KEPT_VARIABLES = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "TMPDIR", "TZ", "USER")
+CONFIG = "BOARDWRIGHT_CONFIG"  # the folder of the board's agent.toml; the agent sets it in its own environment
+KEPT_VARIABLES = (CONFIG, "HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "TMPDIR", "TZ", "USER")
 RUN = "BOARDWRIGHT_RUN"  # names one run of one program; what it starts carries it on
 _LOOK = 0.25  # seconds between looks at `stop` while a program runs
 _LINGER = 0.5  # seconds that output is read for after the program itself has ended (a daemon may hold the pipe)

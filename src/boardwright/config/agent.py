@@ -38,6 +38,7 @@ def load_agent(path: Path) -> AgentSettings:
         relay=limits.get("relay", parse_rate, 0),
         store_quota=limits.get("store_quota", parse_size, 0),
         period=agent.get("period", _period, PERIOD),
+        folder=document.path.parent,
     )
     sections.finish()
     refuse_nested(f"{document.path}: [agent]", {"state_dir": settings.state_dir, "root": settings.root})

@@ -54,6 +54,7 @@ def load_server(path: Path) -> ServerSettings:
         store_quota=limits.get("store_quota", parse_size, 0),
         scrub_period=server.get("scrub", _scrub_period, SCRUB_PERIOD),
         arbitration=server.get("arbitration", _command, ()),
+        release=server.path_or_none("release"),
     )
     sections.finish()
     return settings

@@ -30,7 +30,10 @@ class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """`download` caps bytes per second; `period` is the mean time in seconds between unprompted requests."""
+    """`download` caps bytes per second; `period` is the mean time in seconds between unprompted requests.
+
+    `folder` is that of the file, where a control board has its server.toml as well.
+    """
 
     cluster: ClusterSettings
     board: Board
@@ -42,6 +45,7 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     relay: int = 0
     store_quota: int = 0
     period: float = 300.0
+    folder: Path = Path()
 
 
 class EngineAccess(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +63,8 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     `inventory`: a cluster.toml to take in, if any. `scrub_period`: seconds in which the whole store is read once to
     find damage, 0: never. `arbitration`: the command that says whether this board may be the active, empty: none.
+    `release`: where the board's agent keeps the group `boardwright`, whose version is run instead of what is installed;
+    None: nothing is followed (``boot.stage``). `running` is the release that the program runs, not from the file.
     """
 
     cluster: ClusterSettings
@@ -78,3 +84,5 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     store_quota: int = 0
     scrub_period: float = 7 * 86400.0
     arbitration: tuple[str, ...] = ()
+    release: Path | None = None
+    running: str = ""

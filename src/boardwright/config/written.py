@@ -4,12 +4,16 @@ Rules:
 
 * Every file says what it is, who wrote it, and where changes belong (drop-ins survive a new ``init``).
 * Every key that an operator may want to change stands there with its default.
+* Every board also runs the group `boardwright-agent`, a control board `boardwright` as well: so the cluster can upgrade
+  Boardwright itself, and nothing changes for who never does.
 * ``load_agent`` and ``load_server`` accept what is written here (a test compares).
 """
 
 import json
 from collections.abc import Iterable
+from pathlib import Path
 
+from boardwright.boot.names import AGENT_GROUP, RELEASE_GROUPS, SERVER_GROUP
 from boardwright.config.agent import ROOT, STATE_DIR
 from boardwright.config.inventory import ClusterInventory, InventoryBoard
 from boardwright.config.members import CA, CERTIFICATE, FILES, KEY, members_of
@@ -57,6 +61,7 @@ def server_toml(inventory: ClusterInventory, entry: InventoryBoard) -> str:
                     ("blob_listen", write_address((host, inventory.blob_port))),
                     ("data_dir", str(entry.data_dir or DATA_DIR)),
                     ("scrub", "7d"),
+                    ("release", str((entry.root or Path(ROOT)) / SERVER_GROUP)),
                 ],
             ),
             *_state(inventory),
@@ -90,7 +95,7 @@ def cluster_toml(inventory: ClusterInventory) -> str:
     lines += _table("cluster", cluster)
     for entry in inventory.boards:
         keys: list[tuple[str, object]] = [*_identity(entry), ("type", entry.board.type)]
-        keys += [("groups", entry.board.groups), ("interface", entry.interfaces), ("server", entry.board.server)]
+        keys += [("groups", _groups(entry)), ("interface", entry.interfaces), ("server", entry.board.server)]
         optional = ("address", entry.address), ("pair", entry.board.pair)
         paths = ("root", entry.root), ("state_dir", entry.state_dir), ("data_dir", entry.data_dir)
         more = (("engine_dir", entry.engine_dir),)
@@ -153,9 +158,15 @@ def _identity(entry: InventoryBoard) -> list[tuple[str, object]]:
 def _role(entry: InventoryBoard) -> list[tuple[str, object]]:
     """What the agent says about its board in its reports; `server` and `pair` only where they say something."""
     board = entry.board
-    keys: list[tuple[str, object]] = [("type", board.type), ("groups", board.groups)]
+    keys: list[tuple[str, object]] = [("type", board.type), ("groups", _groups(entry))]
     keys += [("server", True)] if board.server else []
     return keys + ([("pair", board.pair)] if board.pair is not None else [])
+
+
+def _groups(entry: InventoryBoard) -> tuple[str, ...]:
+    """The board's groups, and those that are Boardwright itself."""
+    own = RELEASE_GROUPS if entry.board.server else (AGENT_GROUP,)
+    return tuple(dict.fromkeys((*entry.board.groups, *own)))
 
 
 def _state(inventory: ClusterInventory) -> list[str]:

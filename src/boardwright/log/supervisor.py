@@ -8,17 +8,20 @@ Rules:
 * "Alive" is said by the program's own loop and only while what it lives by is well: a loop that hangs says nothing,
   and the watchdog starts the program anew.
 * The environment is read once, at the start of a program; programs that it starts do not inherit it.
+* A program that becomes another release is "reloading" meanwhile, and the watchdog gives that as long as a start takes.
 """
 
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import Callable, Mapping
 
 from boardwright.log import get
 
 SHARE = 3.0  # times within the watchdog's time that "alive" is said: one may be late and one lost
 MAX_STATUS = 200  # characters
+CHANGE_LIMIT = 120  # seconds, as TimeoutStartSec of the units (cli/units.py)
 _log = get("supervisor")
 
 
@@ -42,7 +45,8 @@ class Supervisor:
 
     def ready(self, status: str) -> None:
         """The program does its work now."""
-        self._tell("READY=1", _status(status))
+        watchdog = [f"WATCHDOG_USEC={round(self.watchdog * 1e6)}"] if self.watchdog else []
+        self._tell("READY=1", *watchdog, _status(status))
 
     def alive(self) -> None:
         self._tell("WATCHDOG=1")
@@ -50,6 +54,12 @@ class Supervisor:
     def ending(self) -> None:
         """The program was told to end and does so in order."""
         self._tell("STOPPING=1", _status("ending"))
+
+    def changing(self) -> None:
+        """The program becomes another release of itself; ``ready`` follows, from that one (sd_notify(3), RELOADING)."""
+        watchdog = [f"WATCHDOG_USEC={CHANGE_LIMIT * 1_000_000}"] if self.watchdog else []
+        since = f"MONOTONIC_USEC={time.monotonic_ns() // 1000}"
+        self._tell("RELOADING=1", since, *watchdog, _status("changing to another release"))
 
     async def keep(self, trouble: Callable[[], str]) -> None:
         """Say "alive" for as long as `trouble` answers ""; for ever. What it answers else is logged once."""

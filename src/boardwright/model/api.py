@@ -90,7 +90,8 @@ class Health(msgspec.Struct, frozen=True):
     """`engine` is '' when changes are taken, else why not; `release` is Boardwright's version.
 
     `active` is the API's URL of the active server, `blobs` the base URL of this server's blob port. `works` and `waits`
-    are sentences for people: what this server does, and what does not go on now and why.
+    are sentences for people: what this server does, and what does not go on now and why. `running` is the release that
+    runs, by the name of its directory (version and beginning of its manifest's digest); '' for the installed program.
     """
 
     server: str
@@ -103,6 +104,7 @@ class Health(msgspec.Struct, frozen=True):
     blobs: str = ""
     works: tuple[str, ...] = ()
     waits: tuple[str, ...] = ()
+    running: str = ""
 
 
 class BoardStatus(msgspec.Struct, frozen=True):
@@ -129,7 +131,8 @@ class BoardList(msgspec.Struct, frozen=True):
 class ServerStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     """`health` is "healthy", "preparing", "silent" or a sentence; `versions` are "group version variant" names
     held completely; `bytes_served` counts granted ranges; `arbitration` is what the hardware says of the board: "yes",
-    "no", "unknown"; left out if it is not asked."""
+    "no", "unknown"; left out if it is not asked. `release` is the version of the group `boardwright` that runs, left
+    out for the installed program."""
 
     id: str
     chassis: str
@@ -141,6 +144,7 @@ class ServerStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     versions: tuple[str, ...]
     bytes_served: int
     arbitration: str = ""
+    release: str = ""
 
 
 class ServerList(msgspec.Struct, frozen=True):

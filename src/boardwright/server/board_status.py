@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from boardwright.boot.names import RELEASE_GROUPS
 from boardwright.model.api import BoardStatus
 from boardwright.model.location import Tier
 from boardwright.model.report import DeploymentState, GroupReport
@@ -22,7 +23,7 @@ def board_statuses(state: MirrorState, views: Mapping[str, BoardView]) -> tuple[
 def board_status(board: str, state: MirrorState, view: BoardView | None) -> BoardStatus | None:
     """One board, or None if nobody knows it. `wanted` is what the newest plan says, heard or not by the board.
 
-    Every tier is counted, those that sent nothing as 0.
+    Every tier is counted, those that sent nothing as 0. Boardwright's own groups are shown where they are in use.
     """
     facts = state.boards.get(board) or (None if view is None else view.board)
     if facts is None:
@@ -34,7 +35,9 @@ def board_status(board: str, state: MirrorState, view: BoardView | None) -> Boar
         groups[group] = report if record is None else _held(report, record, board)
     nothing = dict.fromkeys(Tier, 0)
     groups = {
-        group: msgspec.structs.replace(report, bytes={**nothing, **report.bytes}) for group, report in groups.items()
+        group: msgspec.structs.replace(report, bytes={**nothing, **report.bytes})
+        for group, report in groups.items()
+        if group not in RELEASE_GROUPS or report.wanted is not None or report.version is not None
     }
     return BoardStatus(
         id=facts.id,

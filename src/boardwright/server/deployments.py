@@ -14,6 +14,7 @@ Rules:
 import difflib
 from collections.abc import Callable, Iterable, Iterator
 
+from boardwright.boot.names import SERVER_GROUP
 from boardwright.errors import ConflictError, FailedError, RefusedError, UsageError
 from boardwright.model.api import Deployment, DeploymentRequest, PlanChange
 from boardwright.model.audit import Act
@@ -33,7 +34,7 @@ from boardwright.state.kv import KV, Transaction
 from boardwright.state.lease import DeposedError
 from boardwright.state.records import ROLLOUTS, RolloutRecord
 
-DEPLOYMENT_GROUP = "boardwright"
+DEPLOYMENT_GROUP = SERVER_GROUP
 ATTEMPTS = 5  # commits that may lose in a row; joins and publishes come in bursts, an operator waits for none of them
 KEPT_ROLLOUTS = 200  # older ones are forgotten, so that the state stays small
 MAX_SELECTORS = 1000  # of one deployment; a board each, where no glob fits

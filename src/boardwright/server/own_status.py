@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from boardwright.boot.release import version_of
 from boardwright.config import ServerSettings
 from boardwright.model.api import ServerStatus, ServerWord
 from boardwright.server.alarms import Alarms
@@ -43,6 +44,11 @@ class OwnStatus:
         self._wall = wall
         self._arbitration = arbitration
 
+    @property
+    def running(self) -> str:
+        """The release that runs, by its directory's name; '' for the installed program."""
+        return self._settings.running
+
     def __call__(self) -> ServerStatus:
         held = self._holdings.complete()
         return ServerStatus(
@@ -56,6 +62,7 @@ class OwnStatus:
             versions=tuple(sorted(f"{record.group} {record.version} {record.variant}" for record in held)),
             bytes_served=self._blobs.bytes_served,
             arbitration=self._arbitration(),
+            release=version_of(self.running),
         )
 
     def word(self) -> ServerWord:

@@ -107,7 +107,7 @@ def api(parts: ApiParts, counted: Iterable[Counted]) -> Litestar:
                 parts.blobs_url,
                 parts.mirror,
                 parts.standing,
-                parts.status.lacking,
+                parts.status,
                 lambda: parts.catching_up.over,
             ),
             *plan.routes(parts.mirror, parts.catching_up),

@@ -4,11 +4,13 @@ import stat
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from boardwright.cli import init as module
 from boardwright.cli.init import init
 from boardwright.config import load_agent, load_inventory, load_operator, load_server
 from boardwright.errors import FailedError, RefusedError, UsageError
+from boardwright.model.inventory import Board
 from boardwright.model.location import Location
 from boardwright.trust.credentials import load_authority, load_credentials
 from boardwright.trust.enroller import load_enroller
@@ -57,6 +59,12 @@ def inventory(tmp_path: Path) -> Path:
 
 def listing(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def running_itself(board: Board) -> Board:
+    """The board with the groups that are Boardwright itself."""
+    own = ("boardwright", "boardwright-agent") if board.server else ("boardwright-agent",)
+    return replace(board, groups=(*board.groups, *own))
 
 
 class TestANewFolder:
@@ -129,7 +137,7 @@ class TestANewFolder:
         entries = {entry.board.id: entry for entry in load_inventory(inventory).boards}
         for id, entry in entries.items():
             agent = load_agent(out / id / "agent.toml")
-            assert agent.board == entry.board
+            assert agent.board == running_itself(entry.board)
             assert agent.cluster.interfaces == ("eth1",)
             assert agent.relay_listen == (entry.address, 6690)
         assert load_agent(out / "c1s3" / "agent.toml").root == tmp_path / "run/c1s3"
@@ -138,6 +146,7 @@ class TestANewFolder:
         assert server.blob_listen == ("10.0.1.1", 6689)
         assert server.engine == f"sqlite:{tmp_path}/state.db"
         assert server.data_dir == Path("/var/lib/boardwright/server")
+        assert server.release == Path("/opt/boardwright/boardwright")
 
     def test_a_server_keeps_a_copy_of_the_inventory_that_says_the_same_elsewhere(
         self, tmp_path: Path, inventory: Path
@@ -149,7 +158,10 @@ class TestANewFolder:
         copy_path = load_server(out / "c1s1" / "server.toml").inventory
         assert copy_path is not None
         copy, original = load_inventory(copy_path), load_inventory(inventory)
-        assert copy.boards == original.boards
+        assert [entry.board for entry in copy.boards] == [running_itself(entry.board) for entry in original.boards]
+        assert [replace(entry, board=None) for entry in copy.boards] == [
+            replace(entry, board=None) for entry in original.boards
+        ]
         assert (copy.name, copy.engine) == ("core2", original.engine)
 
     def test_the_operator_s_folder_names_every_server_and_is_private(self, tmp_path: Path, inventory: Path) -> None:
@@ -174,7 +186,7 @@ class TestANewFolder:
         inventory.write_text(HEAD + FIRST.replace('slot = "3"', "slot = 'a \"b\" \\ ü'").replace("run/c1s3", 'r ü\\"'))
         out = init(tmp_path / "out", inventory).directory
         agent = load_agent(out / "c1s3" / "agent.toml")
-        assert agent.board == load_inventory(inventory).boards[1].board
+        assert agent.board == running_itself(load_inventory(inventory).boards[1].board)
 
     def test_an_existing_folder_is_refused_and_left_alone(self, tmp_path: Path, inventory: Path) -> None:
         out = tmp_path / "out"

@@ -111,6 +111,7 @@ SERVER = {
     "limits.store_quota": AMOUNT,
     "server.arbitration": [*NOT_TEXT, "1", '"is-chosen"', '["sbin/x"]', '["/x", 1]'],
     "server.scrub": ["-1", "0.5", "nan", '"500d"', "true", '""'],
+    "server.release": PATH,
 }
 INVENTORY = {
     "cluster.name": NAME,

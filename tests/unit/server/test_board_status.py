@@ -29,6 +29,18 @@ def test_a_board_that_was_never_heard_shows_what_is_planned_for_it() -> None:
     assert (status.seen, status.groups["platform"].version, status.groups["platform"].wanted) == (None, None, "2")
 
 
+def test_boardwright_s_own_groups_are_shown_only_where_they_are_in_use() -> None:
+    nothing = {"boardwright": GroupReport(), "boardwright-agent": GroupReport(state=DeploymentState.IDLE)}
+    state = MirrorState(boards={"c1s3": board()})
+    status = board_status("c1s3", state, BoardView(board(), 1, 2.5, {"platform": GroupReport(), **nothing}))
+    assert status is not None
+    assert set(status.groups) == {"platform"}
+    wanted = {**nothing, "boardwright": GroupReport(wanted="2"), "boardwright-agent": confirmed("1")}
+    status = board_status("c1s3", state, BoardView(board(), 1, 2.5, wanted))
+    assert status is not None
+    assert set(status.groups) == {"boardwright", "boardwright-agent"}
+
+
 class TestAHeldVersion:
     STATE = MirrorState(
         plan=PLAN, boards={"c1s3": board()}, held={"c1s3/platform": HeldRecord("a" * 64, "2", "it was sick", "boom")}

@@ -1,6 +1,7 @@
 """GET /v1/health: any server, whether the engine is up or down."""
 
 from collections.abc import Callable
+from typing import Protocol
 
 from litestar import get
 from litestar.handlers import HTTPRouteHandler
@@ -12,13 +13,21 @@ from boardwright.server.mirror import Mirror
 from boardwright.server.working import Situation, waits, works
 
 
+class Own(Protocol):
+    """What this server knows of itself: the release that runs, and versions of the plan that are not wholly here."""
+
+    @property
+    def running(self) -> str: ...
+    def lacking(self) -> tuple[str, ...]: ...
+
+
 def routes(
     server: str,
     cluster: str,
     blobs: str,
     mirror: Mirror,
     standing: Standing,
-    lacking: Callable[[], tuple[str, ...]],
+    own: Own,
     caught_up: Callable[[], bool],
 ) -> list[HTTPRouteHandler]:
     @get("/v1/health", sync_to_thread=False)
@@ -29,7 +38,7 @@ def routes(
             caught_up=caught_up(),
             engine=standing.engine,
             active=active is not None,
-            lacking=lacking(),
+            lacking=own.lacking(),
         )
         return Health(
             server=server,
@@ -42,6 +51,7 @@ def routes(
             blobs=blobs,
             works=works(now),
             waits=waits(now),
+            running=own.running,
         )
 
     return [health]

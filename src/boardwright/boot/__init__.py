@@ -1,0 +1,1 @@
+"""The first thing both programs run: which release of Boardwright is theirs (``stage``). Standard library only."""
