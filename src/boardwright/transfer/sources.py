@@ -128,6 +128,26 @@ class SourceList:
                     return entry.source
         return None
 
+    def ready(self) -> dict[str, FetchSource]:
+        """Who may be asked now, by id, the best first."""
+        now = self._clock()
+        with self._lock:
+            return {
+                entry.source.id: entry.source
+                for entry in self._order(now)
+                if entry.ready_at is not None and entry.ready_at <= now
+            }
+
+    def busy(self) -> frozenset[str]:
+        """Who is full, and not to be asked just now."""
+        now = self._clock()
+        with self._lock:
+            return frozenset(
+                entry.source.id
+                for entry in self._ranked
+                if entry.left is not None and entry.left.busy and entry.ready_at is not None and entry.ready_at > now
+            )
+
     def leave(self, source: FetchSource, error: SourceError) -> bool:
         """Leave `source` with its reason; False if it was left already, or is full as it was before."""
         now = self._clock()
