@@ -29,6 +29,7 @@ def main(words: list[str]) -> int:
         print(f"lab: {trouble}", file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     print(machine(), flush=True)
     good = True
     for setting in asked:

@@ -131,6 +131,15 @@ class Cluster:
 
         self.until(f"server {board} listens", answers)
 
+    def serves(self, board: str) -> bool:
+        """Whether this very server answers on its blob port."""
+        _, chassis, slot = board.replace("c", " ").replace("s", " ").split(" ")
+        try:
+            with socket.create_connection((self.address(int(chassis), int(slot)), 6689), 1):
+                return True
+        except OSError:
+            return False
+
     def healthy(self) -> set[str]:
         done = self.run("servers", "-o", "json")
         if done.returncode != 0:

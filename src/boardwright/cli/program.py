@@ -38,6 +38,7 @@ from boardwright.cli.status import status
 from boardwright.cli.switching import switchover
 from boardwright.cli.tokens import token
 from boardwright.cli.trusting import trust
+from boardwright.cli.upgrading import upgrade
 from boardwright.errors import BoardwrightError
 
 INTERRUPTED = 130  # 128 + SIGINT, what a shell reports of any interrupted program
@@ -99,6 +100,7 @@ app.command(short_help="Make the cluster's state what a backup says.")(restore)
 app.command(short_help="Show in a few lines how the cluster is.")(status)
 app.command(short_help="Show every server.")(servers)
 app.command(short_help="Let another server be the active.")(switchover)
+app.command(short_help="Upgrade Boardwright itself, server by server.")(upgrade)
 app.command(short_help="Show every board, or one.")(boards)
 app.command(short_help="Show the published versions.")(software)
 app.command(short_help="Show why a board chose its server.")(explain)

@@ -10,7 +10,9 @@ from boardwright.cli.output import Format, FormatOption
 from boardwright.cli.session import OperatorOption, connect
 from boardwright.model.api import BoardList, ServerList, SoftwareList
 from boardwright.model.report import Explanation
+from boardwright.model.upgrade import Outcome
 
+COLUMNS = ("epoch", "generation", "versions", "served")
 NAMED_VERSIONS = 3  # versions that the table of servers names; `-o json` names all
 
 BoardArgument = Annotated[str | None, typer.Argument(metavar="[ID]", help="One board only.", show_default=False)]
@@ -82,8 +84,9 @@ def explain(
 
 def show_servers(found: ServerList) -> None:
     """`servers` as a table."""
+    releases = any(server.release for server in found.servers)
     output.show_table(
-        ("server", "chassis", "slot", "role", "health", "epoch", "generation", "versions", "served"),
+        ("server", "chassis", "slot", "role", "health", *("release",) * releases, *COLUMNS),
         (
             (
                 server.id,
@@ -91,6 +94,7 @@ def show_servers(found: ServerList) -> None:
                 server.slot,
                 server.role,
                 server.health,
+                *(server.release or "-",) * releases,
                 server.epoch,
                 server.generation,
                 _versions(server.versions),
@@ -100,6 +104,10 @@ def show_servers(found: ServerList) -> None:
         ),
         "no server has announced itself yet",
     )
+    if found.upgrade is not None and found.upgrade.state != Outcome.DONE.value:
+        one = found.upgrade
+        why = one.reason or one.waits
+        output.say(f"upgrade {one.id} to {one.version}: {one.state}{f'; {why}' if why else ''}")
 
 
 def _versions(versions: Sequence[str]) -> str:

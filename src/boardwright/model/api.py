@@ -15,6 +15,9 @@ POST   /v1/boards/ID/retry[?group=G]                                   Retry, 42
 GET    /v1/servers                                                     ServerList
 POST   /v1/servers/status                 ServerWord                   202 (a standby to the active)
 POST   /v1/switchover                     SwitchoverRequest            Switchover, 409 with the reason if it cannot be
+POST   /v1/upgrade                        UpgradeRequest               UpgradeStatus, 409 with the reason why not
+POST   /v1/upgrade/abort                                               UpgradeStatus, 409 if there is nothing to abort
+GET    /v1/upgrade                                                     UpgradeStatus of the newest one
 GET    /v1/alarms                                                      AlarmList (of every server)
 GET    /v1/diagnosis                                                   Diagnosis (any server, of itself)
 GET    /v1/software, /v1/software/GROUP                                SoftwareList
@@ -60,6 +63,7 @@ address that was given to somebody else must not take an operator's change.
 import msgspec
 
 from boardwright.model.report import GroupReport
+from boardwright.model.upgrade import UpgradeStatus
 
 CLUSTER_HEADER = "Boardwright-Cluster"
 REVOCATIONS_HEADER = "Boardwright-Revocations"  # of every answer: the number of the server's list of revoked keys
@@ -147,8 +151,11 @@ class ServerStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     release: str = ""
 
 
-class ServerList(msgspec.Struct, frozen=True):
+class ServerList(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`upgrade` is the newest upgrade of Boardwright itself, left out if there was none."""
+
     servers: tuple[ServerStatus, ...]
+    upgrade: UpgradeStatus | None = None
 
 
 class Alarm(msgspec.Struct, frozen=True):

@@ -42,6 +42,8 @@ class Action(enum.Enum):
     TOKEN_DROP = "token-drop"  # noqa: S105 - the same
     RESTORE = "restore"
     SWITCHOVER = "switchover"
+    UPGRADE = "upgrade"
+    UPGRADE_ABORT = "upgrade-abort"
     CALL = "call"  # any call that changes nothing; recorded only when it is refused
 
 

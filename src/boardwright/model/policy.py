@@ -11,6 +11,7 @@ import msgspec
 from boardwright.errors import UsageError
 from boardwright.model.inventory import Board
 
+NO_VERSION = ""
 SELECTOR_KEYS = ("board", "chassis", "slot", "type")
 
 
@@ -33,7 +34,7 @@ class Selector(msgspec.Struct, frozen=True):
 
 
 class Assignment(msgspec.Struct, frozen=True):
-    """One wish: boards that match any selector (none: every board) run `version` of `group`."""
+    """One wish: boards that match any selector (none: every board) run `version` of `group`; NO_VERSION: none of it."""
 
     group: str
     version: str

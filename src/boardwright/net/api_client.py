@@ -48,6 +48,7 @@ from boardwright.model.api import (
 from boardwright.model.audit import AuditPage
 from boardwright.model.report import Explanation
 from boardwright.model.software import Manifest, decode_manifest, digest_of
+from boardwright.model.upgrade import UpgradeRequest, UpgradeStatus
 from boardwright.net.lines import Lines
 from boardwright.net.servers import Answer, Call, Revoked, Servers, Upload
 
@@ -137,6 +138,18 @@ class ApiClient:
         """Let `server`, or the best standby, be the active; RefusedError with the reason if it cannot."""
         request = SwitchoverRequest(server, epoch)
         return self._post("/v1/switchover", msgspec.json.encode(request), Switchover)
+
+    def upgrade(self, request: UpgradeRequest) -> UpgradeStatus:
+        """Begin an upgrade of Boardwright itself; RefusedError or FailedError with the reason if it cannot be."""
+        return self._post("/v1/upgrade", msgspec.json.encode(request), UpgradeStatus)
+
+    def abort_upgrade(self) -> UpgradeStatus:
+        """Go back everywhere; RefusedError if there is nothing to go back from."""
+        return self._post("/v1/upgrade/abort", b"", UpgradeStatus)
+
+    def upgrade_status(self) -> UpgradeStatus:
+        """The newest upgrade."""
+        return self._get("/v1/upgrade", UpgradeStatus)
 
     def missing_blobs(self, digests: Iterable[str]) -> set[str]:
         """Which of these blobs (SHA-256, hex) the active lacks."""

@@ -7,6 +7,7 @@ Rules:
 * A wanted version must be published in exactly one variant that fits the board's type, must be allowed by the strategy
   to change now, and must go together with whatever else the board shall run. Else the board keeps what it has, and
   the reason is named.
+* Where the policy wants no version of a group (NO_VERSION), the plan names none.
 * A board keeps nothing that it cannot run: targets of boards that left, of groups that left their board, and of
   variants for another type go.
 * If nothing changes there is no new plan. The same inputs give the same plan, byte for byte.
@@ -22,7 +23,7 @@ import msgspec
 from boardwright.model.api import PlanChange
 from boardwright.model.inventory import Board, Inventory
 from boardwright.model.plan import Plan
-from boardwright.model.policy import Policy
+from boardwright.model.policy import NO_VERSION, Policy
 from boardwright.model.software import Target
 from boardwright.planner.diff import diff
 from boardwright.planner.reason import Reason, group_not_run, no_variant, not_published, several_variants
@@ -117,8 +118,12 @@ class _Planner:
         return {
             group: target
             for group, target in parent.for_board(board.id).groups.items()
-            if group in board.groups and self._fits(target, board.type)
+            if group in board.groups and self._fits(target, board.type) and not self._withdrawn(board, group)
         }
+
+    def _withdrawn(self, board: Board, group: str) -> bool:
+        assignment = self._wishes.wanted(board, group)
+        return assignment is not None and assignment.version == NO_VERSION
 
     def _fits(self, target: Target, board_type: str) -> bool:
         entry = self._entries.get(target) or CatalogEntry(target, {}, tuple(target.variant.split(",")))
@@ -129,7 +134,7 @@ class _Planner:
         wanted = {}
         for group in self._wishes.groups():
             assignment = self._wishes.wanted(board, group)
-            if assignment is None:
+            if assignment is None or assignment.version == NO_VERSION:
                 continue
             if group in board.groups:
                 wanted[group] = self._resolve(group, assignment.version, board.type)

@@ -9,6 +9,7 @@ Rules:
   because anybody on the network can speak as a board that nobody knows.
 * What boards verify the plan by is signed with it, and anew every day.
 * When the boards or the catalog changed, the policy is planned anew: late boards join, new variants fit.
+* An upgrade of Boardwright itself goes a step further.
 * A round that was cut off, by a write that lost against another or by trouble with the engine, is followed by one
   that looks at everything again, like the first one. Trouble is logged once; nothing here may end the loop.
 """
@@ -53,7 +54,9 @@ class Executor:
         held: HeldVersions,
         listed: Listed,
         signing: Signing,
+        upgrading: Callable[[], None] = lambda: None,
     ) -> None:
+        self._upgrading = upgrading
         self._kv = kv
         self._commit = commit
         self._epoch = epoch
@@ -95,6 +98,7 @@ class Executor:
                 self._plan()
             self._held.write()
             self._watch.write_ends(self._kv, self._commit)
+            self._upgrading()
         except ConflictError:
             self._acting_in = 0
         except BoardwrightError as error:

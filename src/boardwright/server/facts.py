@@ -14,6 +14,7 @@ from boardwright.errors import FailedError
 from boardwright.model.inventory import Board, Inventory
 from boardwright.model.plan import Plan
 from boardwright.model.policy import Policy
+from boardwright.model.upgrade import UpgradeRecord
 from boardwright.state.kv import KV, Entry
 from boardwright.state.records import (
     BOARDS,
@@ -23,6 +24,7 @@ from boardwright.state.records import (
     POLICY,
     RETRIES,
     ROLLOUTS,
+    UPGRADE,
     CatalogRecord,
     HeldRecord,
     RetryRecord,
@@ -35,7 +37,10 @@ _log = log.get("server.facts")
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """`revisions` holds the revision of every key read; what is not there has 0."""
+    """`revisions` holds the revision of every key read; what is not there has 0.
+
+    `upgrade` is None as well if its record is of a form that this release does not know.
+    """
 
     policy: Policy
     plan: Plan
@@ -45,6 +50,7 @@ class Facts(msgspec.Struct, frozen=True):
     held: dict[str, HeldRecord]
     retries: dict[str, RetryRecord]
     revisions: dict[str, int]
+    upgrade: UpgradeRecord | None = None
 
     def compare(self, *keys: str) -> dict[str, int]:
         """The compares of a change that holds only if these keys are as they were read."""
@@ -62,6 +68,7 @@ def read_facts(kv: KV) -> Facts:
         rollouts=_table(entries, ROLLOUTS, RolloutRecord),
         held=_table(entries, HELD, HeldRecord),
         retries=_table(entries, RETRIES, RetryRecord),
+        upgrade=_table(entries, UPGRADE, UpgradeRecord).get(""),
         revisions={key: entry.revision for key, entry in entries.items()},
     )
 

@@ -28,6 +28,7 @@ from boardwright.errors import BoardwrightError
 from boardwright.model.inventory import Board, Inventory
 from boardwright.model.plan import BoardPlan, Plan, Withheld
 from boardwright.model.software import Target
+from boardwright.model.upgrade import UpgradeRecord
 from boardwright.state.kv import Change, Snapshot
 from boardwright.state.records import (
     BOARDS,
@@ -40,6 +41,7 @@ from boardwright.state.records import (
     ROLLOUTS,
     SERVERS,
     TRUST,
+    UPGRADE,
     CatalogRecord,
     HeldRecord,
     RestoredRecord,
@@ -71,6 +73,7 @@ class MirrorState(msgspec.Struct, frozen=True, omit_defaults=True):
     retries: dict[str, RetryRecord] = {}
     signed: dict[str, bytes] = {}
     restored: int = 0
+    upgrade: UpgradeRecord | None = None
 
     @property
     def inventory(self) -> Inventory:
@@ -157,7 +160,7 @@ class Mirror:
             self._reached(snapshot.revision)
             return
         known = {f"{prefix}{name}" for prefix, table, _ in _TABLES for name in getattr(self.state, table)}
-        gone: dict[str, bytes | None] = dict.fromkeys((*known, *self.state.signed, PLAN))
+        gone: dict[str, bytes | None] = dict.fromkeys((*known, *self.state.signed, PLAN, UPGRADE))
         self._take(gone | values)
         self._reached(snapshot.revision)
 
@@ -233,6 +236,8 @@ class Mirror:
             if key == RESTORED:
                 record = _decode(key, value, RestoredRecord, None)
                 fields["restored"] = record.generation if record is not None else 0
+            elif key == UPGRADE:
+                fields["upgrade"] = _decode(key, value, UpgradeRecord, base.upgrade)
             elif key == PLAN:
                 fields["plan"] = _decode(key, value, Plan, base.plan) or Plan()
             elif key.startswith(TRUST):

@@ -14,8 +14,10 @@ from collections.abc import Callable
 import msgspec
 
 from boardwright import log
+from boardwright.boot.names import SERVER_GROUP
 from boardwright.errors import ConflictError
 from boardwright.model.audit import Act
+from boardwright.model.policy import Assignment
 from boardwright.planner.retention import Past, Situation, Version, disposable, to_retire
 from boardwright.server.audit_log import AuditedCommit
 from boardwright.server.board_reports import BoardReports
@@ -106,6 +108,8 @@ class Retirement:
             if view.age <= listening
         }
         past = tuple(Past(one.assignment, one.outcome == DONE) for one in ordered(facts.rollouts.values()))
+        before = () if facts.upgrade is None else sorted(set(facts.upgrade.before.values()))
+        past += tuple(Past(Assignment(SERVER_GROUP, release), done=True) for release in before if release)
         versions = tuple(
             Version(target_of(record), record.published, record.requires)
             for record in facts.catalog.values()

@@ -26,6 +26,7 @@ from boardwright.server.api import (
     sessions,
     software,
     switchover,
+    upgrade,
     uploads,
 )
 from boardwright.server.api.acts import NotedRefusals
@@ -56,6 +57,7 @@ from boardwright.server.scrubber import Checker, Scrubber
 from boardwright.server.standing import ServerStanding
 from boardwright.server.switchover import Switching
 from boardwright.server.trust_changes import TrustChanges
+from boardwright.server.upgrades import Upgrades
 from boardwright.transfer.serve import BlobService
 from boardwright.transfer.store import BlobStore
 
@@ -79,6 +81,7 @@ class ApiParts(msgspec.Struct, frozen=True, kw_only=True):
     status: OwnStatus
     peers: Peers
     switching: Switching
+    upgrades: Upgrades
     publishing: Publishing
     deployments: Deployments
     watch: RolloutWatch
@@ -127,6 +130,7 @@ def api(parts: ApiParts, counted: Iterable[Counted]) -> Litestar:
             *retries.routes(parts.held),
             *servers.routes(parts.peers),
             *switchover.routes(parts.switching),
+            *upgrade.routes(parts.upgrades),
             *software.routes(parts.mirror),
             *uploads.routes(parts.intake, parts.publishing),
             *deployments.routes(parts.deployments),

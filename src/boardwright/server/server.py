@@ -39,7 +39,6 @@ from boardwright.server.claims import Claims
 from boardwright.server.clocks import Clocks
 from boardwright.server.counters import counted
 from boardwright.server.courier import Courier
-from boardwright.server.deployments import Deployments
 from boardwright.server.door import Door
 from boardwright.server.engine import open_engine
 from boardwright.server.examiner import Examiner
@@ -47,12 +46,12 @@ from boardwright.server.executor import Executor
 from boardwright.server.flood_watch import FloodWatch
 from boardwright.server.held import HeldVersions
 from boardwright.server.holdings import Holdings
+from boardwright.server.leading import leading
 from boardwright.server.listed import Listed
 from boardwright.server.members import Members
 from boardwright.server.mirror import Mirror, MirrorState
 from boardwright.server.own_status import OwnStatus
 from boardwright.server.patient_kv import PatientKV
-from boardwright.server.peers import Peers
 from boardwright.server.presence import Presence
 from boardwright.server.publishing import PublishEvents, Publishing
 from boardwright.server.reachable import facts_for
@@ -68,7 +67,6 @@ from boardwright.server.silence import SilenceWatch
 from boardwright.server.slots import Slots
 from boardwright.server.standing import ServerStanding
 from boardwright.server.storage import Loop, Storage
-from boardwright.server.switchover import Switching
 from boardwright.server.trust_changes import TrustChanges
 from boardwright.state.active import RESTORE_HINT, ActiveRole
 from boardwright.state.follow import Follower, Several
@@ -165,6 +163,18 @@ class Server:
         self._held = HeldVersions(
             self._kv, self._role.commit, audit.commit, self._mirror, self._board_reports, self._claims.contested
         )
+        self._leading = leading(
+            settings.id,
+            self._kv,
+            self._role,
+            audit,
+            self._mirror,
+            self._board_reports,
+            self._status,
+            self._clocks,
+            self._held,
+            signing,
+        )
         self._executor = Executor(
             kv=self._kv,
             commit=self._role.commit,
@@ -175,6 +185,7 @@ class Server:
             held=self._held,
             listed=self._listed,
             signing=signing,
+            upgrading=self._leading.upgrading.round,
         )
         self._uploads = ThreadPoolExecutor(UPLOADS, thread_name_prefix="upload")
         self._presence = Presence(settings)
@@ -271,7 +282,7 @@ class Server:
         publishing = Publishing(
             self._kv, self._audit.commit, self._mirror, storage.blobs, storage.pieces, events, self._signing, time.time
         )
-        peers = Peers(self._mirror, self._status, time.monotonic, self._clocks)
+        peers = self._leading.peers
         restoring = Restoring(
             self._settings.cluster.name,
             self._kv,
@@ -300,11 +311,10 @@ class Server:
             network=lambda: self._presence.network,
             status=self._status,
             peers=peers,
-            switching=Switching(
-                self._settings.id, self._role, self._audit.recorded, peers.listing, time.monotonic, time.sleep
-            ),
+            switching=self._leading.switching,
+            upgrades=self._leading.upgrades,
             publishing=publishing,
-            deployments=Deployments(self._kv, self._audit.commit, self._mirror, self._signing, time.time),
+            deployments=self._leading.deployments,
             watch=self._watch,
             intake=Intake(storage.blobs, storage.pieces, storage.room, storage.collector, self._uploads),
             held=self._held,

@@ -30,6 +30,7 @@ AUDIT = "audit/"  # + number, twelve digits: a line of the audit log as it is, s
 AUDIT_HEAD = "audit/head"  # AuditHead
 RESTORING = "restore/running"  # RestoringRecord: while it is there, nobody changes or believes the state
 RESTORED = "restore/last"  # RestoredRecord
+UPGRADE = "upgrade"  # model.upgrade.UpgradeRecord, of the newest one
 JOINS = "joins/"  # + digest of a public key: model.admission.Joiner, who waits for approval or got it
 
 MAX_REASONS = 50  # in a rollout's record; a cluster that fails as a whole fails for the same few reasons

@@ -33,6 +33,7 @@ from boardwright.model.api import (
 from boardwright.model.location import Tier
 from boardwright.model.report import DeploymentState, Explanation, GroupReport, HeardOffer, Source
 from boardwright.model.software import Manifest, Target, decode_manifest, digest_of
+from boardwright.model.upgrade import UpgradeRequest, UpgradeStatus
 from boardwright.net.api_client import ApiClient, Published
 from boardwright.net.servers import Upload
 from boardwright.trust.lines import Lines
@@ -72,6 +73,8 @@ class FakeCluster:
         self.named = ""
         self.deployed: list[DeploymentRequest] = []
         self.switched: list[tuple[str, int]] = []
+        self.upgraded: list[UpgradeRequest] = []
+        self.upgrade_answers = [UpgradeStatus()]
         self.blobs: dict[str, bytes] = {}
         self.manifests: dict[str, Manifest] = {}
         self.versions: list[VersionSummary] = []
@@ -121,6 +124,16 @@ class FakeCluster:
                 ServerStatus("c2s1", "2", "1", "standby", "silent", 3, 1, (), 0),
             )
         )
+
+    def upgrade(self, request: UpgradeRequest) -> UpgradeStatus:
+        self.upgraded.append(request)
+        return self.upgrade_answers[0]
+
+    def abort_upgrade(self) -> UpgradeStatus:
+        return self.upgrade_answers[0]
+
+    def upgrade_status(self) -> UpgradeStatus:
+        return self.upgrade_answers.pop(0) if len(self.upgrade_answers) > 1 else self.upgrade_answers[0]
 
     def switchover(self, server: str = "", epoch: int = 0) -> Switchover:
         self.switched.append((server, epoch))

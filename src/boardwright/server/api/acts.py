@@ -30,6 +30,8 @@ ACTIONS: dict[Call, Action] = {
     ("POST", "/v1/restore"): Action.RESTORE,
     ("DELETE", "/v1/tokens/{digest}"): Action.TOKEN_DROP,
     ("POST", "/v1/switchover"): Action.SWITCHOVER,
+    ("POST", "/v1/upgrade"): Action.UPGRADE,
+    ("POST", "/v1/upgrade/abort"): Action.UPGRADE_ABORT,
 }
 UNRECORDED: dict[Call, str] = {
     ("POST", SESSION_PATH): "who proves itself has changed nothing yet",

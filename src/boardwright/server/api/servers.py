@@ -1,4 +1,4 @@
-"""GET /v1/servers and /v1/alarms: how every server is and what it warns of; servers post that to the active."""
+"""GET /v1/alarms: what every server warns of; servers post that, and how they are, to the active."""
 
 from typing import Any
 
@@ -7,21 +7,17 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import JSONBody
 
 from boardwright.errors import ForbiddenError
-from boardwright.model.api import AlarmList, ServerList, ServerWord
+from boardwright.model.api import AlarmList, ServerWord
 from boardwright.server.api.callers import caller_of
 from boardwright.server.peers import Peers
 
 
 def routes(peers: Peers) -> list[HTTPRouteHandler]:
-    @get("/v1/servers", sync_to_thread=False)
-    def servers() -> ServerList:
-        return peers.listing()
-
     @get("/v1/alarms", sync_to_thread=False)
     def alarms() -> AlarmList:
         return peers.alarms()
 
-    return [servers, alarms]
+    return [alarms]
 
 
 def status_routes(peers: Peers) -> list[HTTPRouteHandler]:
