@@ -98,7 +98,7 @@ class Boardwright:
         if self._setting.holders == "first":
             for host in others:  # they have not heard of it when the boards do
                 self._lab.programs.signal(server_of(host), signal.SIGSTOP)
-        elif self._setting.holders == "alone":
+        elif self._setting.holders == "only":
             self._lab.programs.kill(*map(server_of, others))
         cluster.publish(self._version, payload.path)
         absent = [host.id for host in others]
@@ -137,7 +137,7 @@ class Boardwright:
         """Whoever was down comes up again, and every board must confirm."""
         time.sleep(SETTLING)
         granted = self._cluster.granted()  # before anybody comes up and copies
-        killed = self._killed + (list(self._others) if self._setting.holders == "alone" else [])
+        killed = self._killed + (list(self._others) if self._setting.holders == "only" else [])
         for host in killed:
             if host.server:
                 self._cluster.start_server(host)

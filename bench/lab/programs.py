@@ -32,6 +32,7 @@ class Programs:
         self._spaces = spaces
         self._directory = directory
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._spent: dict[str, float] = {}  # seconds of CPU of those that were ended
 
     def start(self, name: str, host: str, words: Sequence[object]) -> None:
         """Its output goes to its log."""
@@ -57,7 +58,7 @@ class Programs:
 
     def kill(self, *names: str) -> None:
         """As a power cut would, all at once; without fear of those that have ended."""
-        ended = [self._running.pop(name) for name in names if name in self._running]
+        ended = self._taken(names)
         for process in ended:
             process.kill()
         for process in ended:
@@ -65,7 +66,7 @@ class Programs:
 
     def end(self, *names: str) -> None:
         """In order; who does not end in time is killed."""
-        ended = [self._running.pop(name) for name in names if name in self._running]
+        ended = self._taken(names)
         for process in ended:
             process.send_signal(signal.SIGCONT)
             process.terminate()
@@ -87,13 +88,14 @@ class Programs:
         return ": " + " / ".join(tail) if tail else ""
 
     def cpu(self, names: Iterable[str]) -> float:
-        """Seconds of CPU that these have used, user and system; 0 for those that have ended."""
-        total = 0
+        """Seconds of CPU that these have used, user and system, with what they used before they were ended."""
+        total = 0.0
         for name in names:
-            with contextlib.suppress(OSError, KeyError):
+            total += self._spent.get(name, 0.0)
+            with contextlib.suppress(OSError, KeyError):  # it runs no more
                 stat = Path(f"/proc/{self._running[name].pid}/stat").read_text()
-                total += sum(map(int, stat.rpartition(") ")[2].split()[11:13]))
-        return total / TICKS
+                total += sum(map(int, stat.rpartition(") ")[2].split()[11:13])) / TICKS
+        return total
 
     def memory(self, name: str, figure: str) -> float:
         """MiB of `figure` ("VmRSS", "VmHWM") in /proc/PID/status."""
@@ -106,6 +108,11 @@ class Programs:
     def stop(self) -> None:
         """Kill them all."""
         self.kill(*list(self._running))
+
+    def _taken(self, names: Iterable[str]) -> list["subprocess.Popen[bytes]"]:
+        there = [name for name in names if name in self._running]
+        self._spent |= {name: self.cpu([name]) for name in there}
+        return [self._running.pop(name) for name in there]
 
     def _words(self, host: str, words: Sequence[object]) -> list[str]:
         return ["setpriv", "--pdeathsig", "KILL", *self._spaces.on(host), *map(str, words)]

@@ -8,7 +8,7 @@ OURS, PLAIN = "boardwright", "plain"
 PEERS = ("nginx", "nearest", "udpcast", "udpcast-tuned", "libtorrent")
 BOTH = (OURS, PLAIN)
 CONTENDERS = (*BOTH, *PEERS)
-HOLDERS = ("all", "first", "alone")
+HOLDERS = ("all", "first", "only")
 MAX_SIZE = 1024  # MiB; every board has it twice, in memory
 
 
@@ -16,7 +16,7 @@ class Setting(msgspec.Struct, frozen=True):
     """`size` in MiB; `idle` seconds after which an agent that is done has given its memory back.
 
     `holders`: whose servers have the version when the boards ask: "all"; those of the "first" chassis, the others
-    begin then; the first chassis "alone" has servers. `kill`: "", "server" or "relays=N".
+    begin then; "only" the first chassis has servers. `kill`: "", "server" or "relays=N".
     """
 
     title: str = "all at once"
@@ -65,7 +65,7 @@ PRESETS: dict[str, tuple[Setting, ...]] = {
     "four": (Setting("four chassis", Shape(4), contenders=(OURS,)),),
     "holders": (
         Setting("servers of chassis 1 have it, the others begin then", holders="first", contenders=(OURS,)),
-        Setting("only chassis 1 has living servers", holders="alone", contenders=(OURS,)),
+        Setting("only chassis 1 has living servers", holders="only", contenders=(OURS,)),
     ),
     "kills": (
         Setting("a server is killed in the middle", size=128, kill="server", contenders=(OURS,)),
@@ -76,6 +76,6 @@ PRESETS: dict[str, tuple[Setting, ...]] = {
         Setting("16 boards in one chassis", _one_chassis(16), contenders=(OURS,)),
         Setting("32 boards in one chassis, 50 Mbit/s", _one_chassis(32, 50.0), contenders=(OURS,)),
     ),
-    "alone": (Setting("one board alone", _one_chassis(1), contenders=BOTH, rounds=5),),
+    "single": (Setting("one board alone", _one_chassis(1), contenders=BOTH, rounds=5),),
     "cost": (Setting("what a board pays", contenders=BOTH),),
 }

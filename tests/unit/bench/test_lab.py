@@ -1,10 +1,11 @@
 """The pure part of the lab of the benchmarks: what is built, what is asked for, and what is made of the rounds."""
 
 from collections import Counter
+from unittest import mock
 
 import pytest
 
-from bench.lab.__main__ import _parser, changed
+from bench.lab.__main__ import _parser, changed, main
 from bench.lab.cluster import Moment, read_moment
 from bench.lab.network import Traffic
 from bench.lab.peers import nearest, one
@@ -123,6 +124,22 @@ class TestWhoServesABoard:
         assert {host.id for host in one(Setting()).values()} == {"c1s1"}
 
 
+class TestTheCommand:
+    def test_says_that_it_needs_root(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with mock.patch("os.geteuid", return_value=1000):
+            assert main([]) == 2
+        assert capsys.readouterr().err == "lab: needs root: chassis and boards of the lab are network namespaces\n"
+
+    def test_says_which_presets_there_are(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["everything"]) == 2
+        assert capsys.readouterr().err.startswith("lab: no preset is named everything; there are peers, ")
+
+    def test_refuses_what_cannot_be_done_before_anything_is_made(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with mock.patch("bench.lab.__main__.missing", return_value=""):
+            assert main(["--chassis", "0"]) == 2
+        assert capsys.readouterr().err == "lab: 0 chassis are not between 1 and 200\n"
+
+
 class TestALineOfALog:
     def test_says_when_a_board_reached_a_state(self) -> None:
         assert read_moment(LINE) == Moment(1769860800.25, "staged", "v-1")
@@ -178,7 +195,7 @@ class TestAResult:
         ]
 
     def test_of_a_chassis_without_servers_may_have_one_copy_over_each_link(self) -> None:
-        setting = Setting(holders="alone")
+        setting = Setting(holders="only")
         one = setting.bytes * 1.05
         assert all(row.met for row in targets(raced(setting, (OURS, 9.0), entered=one, tier_elsewhere=one)))
         assert not all(row.met for row in targets(raced(setting, (OURS, 9.0), entered=2 * one, tier_elsewhere=one)))
@@ -201,7 +218,7 @@ class TestAResult:
             (Setting(shape=Shape(4)), 1.4),
             (Setting(shape=Shape(1, 2, 16)), 1.6),
             (Setting(size=128, kill="server"), 1.6),
-            (Setting(holders="alone"), None),
+            (Setting(holders="only"), None),
             (Setting(shape=Shape(1, 2, 1)), None),
         ],
     )
