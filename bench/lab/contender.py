@@ -82,6 +82,8 @@ class Boardwright:
         self._version = ""
         self._granted: dict[str, int] = {}
         self._killed: list[Host] = []
+        self._number = 0
+        self._memory: dict[str, float] = {}
 
     def missing(self) -> str:
         return ""
@@ -94,6 +96,7 @@ class Boardwright:
     def prepare(self, payload: Payload) -> None:
         cluster, others = self._cluster, self._others
         cluster.let_relay(self._relay)
+        self._number = payload.number
         self._version = f"{self.name}-{payload.number}"
         if self._setting.holders == "first":
             for host in others:  # they have not heard of it when the boards do
@@ -148,20 +151,24 @@ class Boardwright:
         self._logs.close()
         time.sleep(SETTLING)
         self._cluster.until("all servers are healthy again", lambda: self._cluster.ready(self._version))
+        self._look_at_memory()
         figures = {
             f"granted {server}": float(count - self._granted.get(server, 0)) for server, count in granted.items()
         }
         return figures | {f"tier {tier}": float(count) for tier, count in self._cluster.tiers().items()}
 
     def figures(self) -> dict[str, float]:
-        """Resident MiB of the agents, the largest, now that nothing is to be done and at most."""
-        self._cluster.let_relay(self._relay)
-        time.sleep(self._setting.idle)
+        """Resident MiB of the agents, the largest: when nothing was to be done after the last round, and at most."""
+        return dict(self._memory)
+
+    def _look_at_memory(self) -> None:
+        """Now, because agents start anew when another contender comes."""
+        if self._number == self._setting.rounds - 1:
+            time.sleep(self._setting.idle)
         names = [agent_of(host) for host in self._setting.shape.line_boards]
-        return {
-            "idle MiB": max(self._lab.programs.memory(name, "VmRSS") for name in names),
-            "peak MiB": max(self._lab.programs.memory(name, "VmHWM") for name in names),
-        }
+        peak = max(self._lab.programs.memory(name, "VmHWM") for name in names)
+        self._memory["peak MiB"] = max(self._memory.get("peak MiB", 0.0), peak)
+        self._memory["idle MiB"] = max(self._lab.programs.memory(name, "VmRSS") for name in names)
 
     @property
     def _others(self) -> tuple[Host, ...]:
