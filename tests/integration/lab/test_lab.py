@@ -90,6 +90,13 @@ class TestALab:
         assert result.whole[OURS]["peak MiB"] > 10
 
 
+class TestAWideChassis:
+    def test_is_looked_at_whole(self) -> None:
+        with built(Setting(shape=Shape(1, 2, 32), size=1)) as made:
+            assert made.network.received() >= 0
+            assert len(made.network.traffic().received) == 34
+
+
 def installed() -> list[str]:
     """Peers that are here already: a test installs nothing."""
     found = {
