@@ -8,12 +8,13 @@
 #   make bench [ARGS="transfer"]             measures, side by side with nginx and curl where they are installed
 #   make lab [ARGS="growth"]                 chassis in network namespaces, against nginx, udpcast, libtorrent; needs root
 #   make conformance SUITE=DIR              the suite of theupdateframework/tuf-conformance, checked out at DIR
+#   make release-bundle [VERSION=1.2]      Boardwright itself as two versions that `publish` takes, below dist/
 #   make clean                               removes .venv and caches
 
 SHELL = /bin/sh
 ARGS =
 PROCESSES = 3
-.PHONY: help demo test soak conformance lint format bench lab clean runtime dev
+.PHONY: help demo test soak conformance lint format bench lab release-bundle clean runtime dev
 
 help:
 	@sed -n 's/^#//p' Makefile
@@ -50,6 +51,10 @@ bench: dev
 
 lab: dev
 	@.venv/bin/python -m bench.lab $(ARGS)
+
+VERSION =
+release-bundle: runtime
+	@.venv/bin/python -m boardwright.cli.bundling $(if $(VERSION),--version $(VERSION))
 
 runtime:
 	@sh tools/bootstrap runtime

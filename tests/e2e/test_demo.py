@@ -41,8 +41,9 @@ def start(folder: Path, software: Path) -> Iterator[Callable[..., subprocess.Pop
     started: list[subprocess.Popen[str]] = []
 
     def starts(*words: str) -> subprocess.Popen[str]:
+        what = [] if "--upgrade" in words else ["--software", str(software)]
         process = subprocess.Popen(
-            [str(BOARDWRIGHT), "demo", *SMALL, "--software", str(software), *words],
+            [str(BOARDWRIGHT), "demo", *SMALL, *what, *words],
             env={**os.environ, "TMPDIR": str(folder)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -123,6 +124,22 @@ def test_with_a_cap_the_server_dies_while_boards_are_seen_to_download(
     report = report_of(start("--report", str(tmp_path / "report")), tmp_path / "report")
     assert report["killed"] is not None
     assert report["failovers"] >= 1
+
+
+def test_all_servers_become_another_release_of_this_installation_while_boards_download(
+    start: Callable[..., subprocess.Popen[str]], folder: Path, tmp_path: Path
+) -> None:
+    """M8: the release is a real bundle, with nothing but its own packages."""
+    words = ("--upgrade", "--chassis", "1", "--control-boards", "2", "--rate", "0", "--report")
+    report = report_of(start(*words, str(tmp_path / "report")), tmp_path / "report")
+    told = report["upgrade"]
+    assert told["status"]["state"] == "done"
+    assert {server["release"] for server in report["servers"]} == {"1.0"}
+    assert told["least"] >= 1
+    assert told["looks"] > 20
+    assert told["deployments"] > 1
+    assert told["refetched"] == 0
+    assert_nothing_is_left(folder)
 
 
 def test_ctrl_c_leaves_neither_a_process_nor_a_folder(

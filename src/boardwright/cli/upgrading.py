@@ -87,7 +87,7 @@ def follow(client: ApiClient, status: UpgradeStatus, pace: Pace | None = None) -
     pace, told = pace or Pace(), set[str]()
     heard = pace.clock()
     while True:
-        for sentence in _sentences(status):
+        for sentence in sentences(status):
             if sentence not in told:
                 told.add(sentence)
                 output.note(sentence)
@@ -102,7 +102,8 @@ def follow(client: ApiClient, status: UpgradeStatus, pace: Pace | None = None) -
                 raise
 
 
-def _sentences(status: UpgradeStatus) -> list[str]:
+def sentences(status: UpgradeStatus) -> list[str]:
+    """How far every server is that has begun, a sentence each."""
     back = status.state == "going back"
     found = []
     for one in status.servers:

@@ -9,6 +9,7 @@ Rules:
   named was kept from that already, because retiring compares the plan; so the change stays small, however many
   versions a cluster runs.
 * Versions that were retired cannot be planned.
+* What a version requires of its own group is what it may follow on, not what it must be (``upgrades``).
 """
 
 from collections.abc import Mapping
@@ -59,7 +60,7 @@ def catalog_entries(catalog: Mapping[str, CatalogRecord]) -> tuple[CatalogEntry,
     return tuple(
         CatalogEntry(
             target=target_of(record),
-            requires=record.requires,
+            requires={group: clause for group, clause in record.requires.items() if group != record.group},
             board_types=tuple(record.variant.split(",")),
         )
         for _, record in sorted(catalog.items())

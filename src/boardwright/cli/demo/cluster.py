@@ -10,6 +10,7 @@ Rules:
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -25,6 +26,7 @@ from boardwright.cli.programs import program
 from boardwright.errors import FailedError
 
 STOPPING = 3.0  # seconds for an orderly end; then SIGKILL
+_REFETCHED = re.compile(r" refetched=(\d+)")
 LOG_TAIL = 3  # lines of a dead program's log that go into the error
 
 
@@ -96,6 +98,11 @@ class DemoCluster:
     def agent_store(self, board: str) -> Path:
         """Where the board's agent keeps blobs on their way."""
         return home(self.directory, board) / "state" / "store"
+
+    def refetched(self) -> int:
+        """Bytes of verified pieces that agents fetched once more, as they say themselves."""
+        logs = (path.read_text(errors="replace") for path in self.logs.glob("agent-*.log"))
+        return sum(int(said) for log in logs for said in _REFETCHED.findall(log))
 
     def check(self) -> None:
         """Raise FailedError if a process ended that nobody killed."""

@@ -17,6 +17,7 @@ from boardwright.cli.demo.place import Place, Shape
 from boardwright.cli.demo.report import Report
 from boardwright.cli.demo.story import Story
 from boardwright.cli.demo.table import view
+from boardwright.cli.demo.upgrade import UpgradeStory
 from boardwright.cli.programs import program
 from boardwright.cli.session import operator_lines
 from boardwright.config import load_operator, parse_rate
@@ -26,7 +27,7 @@ from boardwright.net.api_client import ApiClient
 RATE = "8MB/s"  # slow enough to watch, fast enough for half a minute in all
 
 
-def demo(
+def demo(  # noqa: PLR0913 - every argument is one word of the command line
     chassis: Annotated[int, typer.Option("--chassis", help="How many chassis.")] = 2,
     control_boards: Annotated[int, typer.Option("--control-boards", help="Servers in each chassis.")] = 2,
     boards: Annotated[int, typer.Option("--boards", help="Line boards in each chassis.")] = 4,
@@ -36,6 +37,7 @@ def demo(
     ] = None,
     rate: Annotated[str, typer.Option("--rate", metavar="R", help="Cap of each board's download, 0 for none.")] = RATE,
     file: Annotated[Path | None, typer.Option("--report", metavar="FILE", help="Write the outcome as JSON.")] = None,
+    upgrade: Annotated[bool, typer.Option("--upgrade", help="Upgrade all servers while boards download.")] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the cluster up, to look around.")] = False,
 ) -> None:
     """Run a whole cluster on this machine: deploy, kill a server in mid-download, end with every board updated."""
@@ -48,12 +50,14 @@ def demo(
         raise UsageError(f"--report {file}: there is no directory {file.absolute().parent}")
     # A shell script starts it in the background with SIGINT ignored; sixteen processes must end by it all the same.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if upgrade and path is not None:
+        raise UsageError("--upgrade goes with no --software: the servers get a release of this installation")
     place = Place(shape)
     try:
         folder = space.folder_for(_needed(place, software.size_of(path)), os.environ)
         with contextlib.closing(DemoCluster(place, folder, rate)) as cluster:
             try:
-                told = _run(cluster, path, capped)
+                told = _upgrade(cluster, capped) if upgrade else _run(cluster, path, capped)
             except UsageError:
                 raise  # wrong words or bad software; no log says more
             except BoardwrightError as error:
@@ -81,6 +85,17 @@ def _run(cluster: DemoCluster, path: Path | None, rate: int) -> Report:
     lines = operator_lines(cluster.operator, operator.cluster)
     with ApiClient.of(operator.servers, lines, operator.cluster) as client, view() as seen:
         told = Story(cluster, client, seen, rate).tell(first, workdir)
+    shutil.rmtree(workdir)
+    return told
+
+
+def _upgrade(cluster: DemoCluster, rate: int) -> Report:
+    workdir = cluster.directory / "software"
+    cluster.prepare()
+    operator = load_operator(cluster.operator)
+    lines = operator_lines(cluster.operator, operator.cluster)
+    with ApiClient.of(operator.servers, lines, operator.cluster) as client, view() as seen:
+        told = UpgradeStory(cluster, client, seen, rate).tell_upgrade(workdir)
     shutil.rmtree(workdir)
     return told
 

@@ -11,9 +11,24 @@ from boardwright.errors import FailedError
 from boardwright.model.api import BoardList, BoardStatus, ServerStatus
 from boardwright.model.location import Tier
 from boardwright.model.report import GroupReport
+from boardwright.model.upgrade import UpgradeStatus
 
 
-class Report(msgspec.Struct, frozen=True):
+class Upgraded(msgspec.Struct, frozen=True):
+    """`least` servers offered at the worst of `looks` moments; `deployments` went to all boards meanwhile.
+
+    `refetched` are bytes of verified pieces that came again.
+    """
+
+    status: UpgradeStatus
+    seconds: float
+    least: int
+    looks: int
+    deployments: int
+    refetched: int
+
+
+class Report(msgspec.Struct, frozen=True, omit_defaults=True):
     """`boards` and `servers` are those of the commands of that name; `killed` is a server's id.
 
     `received` are the bytes that boards fetched in both deployments, by tier; `failovers` how often one changed
@@ -28,6 +43,7 @@ class Report(msgspec.Struct, frozen=True):
     multicast: bool
     received: dict[Tier, int]
     failovers: int
+    upgrade: Upgraded | None = None
 
 
 def received(boards: BoardList, before: Mapping[Tier, int] | None = None) -> dict[Tier, int]:
@@ -61,6 +77,9 @@ def summary(report: Report) -> Iterator[str]:
         killed = ", until it was killed" if server.id == report.killed else ""
         place = f"chassis {server.chassis}, slot {server.slot}"
         yield f"  {server.id} ({place}): {output.size(server.bytes_served)}{killed}"
+    if report.upgrade is not None:
+        yield from _upgrade(report.upgrade, report.failovers, len(report.servers))
+        return
     yield f"Boards received: {output.tiers(report.received) or 'nothing'}"
     if report.killed is None:
         yield "No server was killed: " + (
@@ -70,3 +89,11 @@ def summary(report: Report) -> Iterator[str]:
         )
     else:
         yield f"The server on {report.killed} was killed in mid-download; failovers: {report.failovers}."
+
+
+def _upgrade(told: Upgraded, failovers: int, servers: int) -> Iterator[str]:
+    yield f"{output.count(servers, 'server')} upgraded to {told.status.version} in {told.seconds:.0f} s, one at a time."
+    yield f"At any of {told.looks} looks at least {told.least} of them served."
+    meanwhile = output.count(told.deployments, "deployment")
+    yield f"Meanwhile {meanwhile} went to all boards, and none failed."
+    yield f"Failovers: {failovers}; bytes of verified pieces that came again: {told.refetched}."
