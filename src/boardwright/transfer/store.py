@@ -64,6 +64,14 @@ class BlobStore:
         fresh = self._fresh / sha256
         return fresh if fresh.exists() else self._durable_path(sha256)
 
+    def open(self, sha256: str) -> int:
+        """A file descriptor to read the blob by, as far as it is there; raises OSError."""
+        # In the order in which a blob wanders, so that it does not slip through.
+        for path in (self._partial / sha256, self._fresh / sha256):
+            with contextlib.suppress(FileNotFoundError):
+                return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        return os.open(self._durable_path(sha256), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+
     def size(self, sha256: str) -> int | None:
         """Bytes of a complete blob, else None."""
         for path in (self._durable_path(sha256), self._fresh / sha256):
