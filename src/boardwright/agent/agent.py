@@ -36,14 +36,17 @@ from boardwright.model.report import DeploymentState
 from boardwright.net.agent_client import AgentClient
 from boardwright.net.multicast import Address, ControlSocket
 from boardwright.protocol.codec import Dropped, decode
-from boardwright.protocol.messages import Offer
+from boardwright.protocol.messages import Offer, Request
 from boardwright.protocol.timing import RequestTiming, ask_after_announcement
 from boardwright.transfer.durable import write_durably
 from boardwright.transfer.fetch import FetchLimits
 from boardwright.transfer.http_source import HttpSource
+from boardwright.transfer.neighbour import NeighbourSource
+from boardwright.transfer.sharing import Sharing
 from boardwright.transfer.sources import FetchSource
 from boardwright.trust.credentials import Credentials
 from boardwright.trust.lines import lines_of
+from boardwright.trust.neighbours import NeighbourLines
 from boardwright.trust.revoked import FILE, RevokedKeys
 from boardwright.trust.witness import Witness
 
@@ -72,6 +75,8 @@ class Station:
         if self.revoked.trouble:
             _log.error("revoked keys", board=settings.board.id, trouble=self.revoked.trouble)
         self._lines = lines_of(credentials, self.revoked.keys)
+        cluster = settings.cluster
+        self._neighbour_lines = NeighbourLines(credentials, cluster.certificate, cluster.key, self.revoked.keys)
         self.client = AgentClient(self._lines)
         self._witness = Witness(credentials.authority, time.monotonic(), self.revoked.keys)
         self._plans = SignedPlans(self.client, settings.state_dir, read_first_root(settings.cluster.trust))
@@ -161,6 +166,12 @@ class Station:
     def source(self, source_id: str, url: str) -> FetchSource:
         return HttpSource(source_id, url, self._lines)
 
+    def neighbour(self, source_id: str, url: str, sharing: Sharing) -> FetchSource:
+        return NeighbourSource(source_id, url, self._neighbour_lines, sharing, self._relay_url)
+
+    def _relay_url(self) -> str:
+        return ""
+
     def _refresh(self, offers: Sequence[Offer], generation: int, era: int) -> None:
         self._fetch_revocations(who_knows(offers, self.revoked.number))
         found = find_plan(self._plans, self.settings.board.id, offers, generation)
@@ -228,6 +239,9 @@ class Station:
         received, now = decode(data, self.settings.cluster.name), time.monotonic()
         if isinstance(received, Dropped):
             self._witness.ignored[received.value] += 1
+            return
+        if isinstance(received.message, Request):
+            self.driver.requested(received.message, now)
             return
         message = self._witness.hear(received, sender[0], now, self.driver.asking.nonces)
         if message is not None:

@@ -194,7 +194,17 @@ class Deployer:
             download.needs(sum(blob.size for blob in blobs))
             self._collect((*others, target))
             check_room(manifest, blobs, self._store, self._root / target.group)
-            fetched = fetch(blobs, download.sources, self._store, limits=self._limits, observer=download, stop=stop)
+            if download.sharing is not None:
+                download.sharing.begin(manifest.blobs)
+            fetched = fetch(
+                blobs,
+                download.sources,
+                self._store,
+                limits=self._limits,
+                observer=download,
+                stop=stop,
+                sharing=download.sharing,
+            )
             if not fetched.complete:
                 return
             _log.info(

@@ -1,10 +1,12 @@
 """One download of a version onto a board: its sources, which may still grow, and its account.
 
-The driver makes it when it has chosen, the worker thread carries it out, and both look at it meanwhile.
+The driver makes it when it has chosen, the worker thread carries it out, and both look at it meanwhile. Where boards
+relay, it shares its pieces with its neighbours; else relays are no sources for it.
 """
 
 import threading
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import msgspec
 
@@ -12,19 +14,36 @@ from boardwright.model.location import Tier
 from boardwright.model.report import Source
 from boardwright.model.software import Target
 from boardwright.protocol.choose import Candidate
+from boardwright.transfer.sharing import Sharing
 from boardwright.transfer.sources import FetchSource, SourceError, SourceList
 
 Connect = Callable[[str, str], FetchSource]  # by the id and the base URL of a blob port
+ConnectRelay = Callable[[str, str, Sharing], FetchSource]
 MAX_WRONG = 64  # blobs that are remembered of liars; each liar is left after its first few
 
 
+MAX_GIVERS = 32  # sources that an account names; the servers and the boards of a chassis
+
+
 class Account(msgspec.Struct, frozen=True):
-    """What a download has moved: received bytes by tier, bytes to fetch in all, failovers, where from at last."""
+    """What a download has moved: received bytes by tier, bytes to fetch in all, failovers, where from at last.
+
+    `relayed`: those of `bytes` that came from relays; `givers`: bytes by the id of who sent them.
+    """
 
     bytes: dict[Tier, int] = {}
     total: int = 0
     failovers: int = 0
     server: Source | None = None
+    relayed: int = 0
+    givers: dict[str, int] = {}
+
+
+class Relaying(NamedTuple):
+    """With whom a download shares its pieces, and how it comes to its neighbours' relays."""
+
+    sharing: Sharing
+    connect: ConnectRelay
 
 
 class Download:
@@ -36,11 +55,14 @@ class Download:
         target: Target,
         ranking: Iterable[Candidate],
         account: Account | None = None,
+        relaying: Relaying | None = None,
     ) -> None:
         self.target = target
         self.stop = threading.Event()
         self.sources = SourceList()
         self._connect = connect
+        self._relaying = relaying
+        self._relays: set[str] = set()
         self._lock = threading.Lock()
         self._account = account or Account()
         self._known: dict[str, Source] = {}
@@ -56,19 +78,35 @@ class Download:
 
     def join(self, candidate: Candidate) -> None:
         """Add a source behind those that are listed; one that is listed lives again."""
+        name = candidate.source.id
         with self._lock:
-            self._known[candidate.source.id] = candidate.source
-            self._apis[candidate.source.id] = candidate.api
-        source = self._connect(candidate.source.id, candidate.blobs)
-        if self.sources.add(source):
-            with self._lock:
-                self._at.setdefault(candidate.blobs, source)
-        else:
-            source.close()
+            self._known[name] = candidate.source
+            self._apis[name] = candidate.api
+        if candidate.relay and self._relaying is None:
+            return
+        if not self.sources.heard(name):
+            source = self._connected(candidate)
+            if self.sources.add(source):
+                with self._lock:
+                    if candidate.relay:
+                        self._relays.add(name)
+                    else:
+                        self._at.setdefault(candidate.blobs, source)
+            else:
+                source.close()
+        if self._relaying is not None:
+            self._relaying.sharing.join(
+                name, candidate.source.tier, relay=candidate.relay, pieces=candidate.pieces if candidate.relay else None
+            )
+
+    @property
+    def sharing(self) -> Sharing | None:
+        """What it shares with its neighbours; None: nothing."""
+        return None if self._relaying is None else self._relaying.sharing
 
     @property
     def urls(self) -> tuple[str, ...]:
-        """Base URLs of all sources, best first."""
+        """Base URLs of all servers, best first."""
         with self._lock:
             return tuple(self._at)
 
@@ -101,7 +139,17 @@ class Download:
             source = self._known[source_id]
             tiers = dict(self._account.bytes)
             tiers[source.tier] = tiers.get(source.tier, 0) + count
-            self._account = msgspec.structs.replace(self._account, bytes=tiers, server=source)
+            relay = source_id in self._relays
+            givers = self._account.givers
+            if source_id in givers or len(givers) < MAX_GIVERS:
+                givers = {**givers, source_id: givers.get(source_id, 0) + count}
+            self._account = msgspec.structs.replace(
+                self._account,
+                bytes=tiers,
+                server=self._account.server if relay else source,
+                relayed=self._account.relayed + count * relay,
+                givers=givers,
+            )
             self.received += count
 
     def on_failover(self, source_id: str, reason: str) -> None:
@@ -125,6 +173,11 @@ class Download:
         """Which blob came with wrong bytes from the server with which API's base URL."""
         with self._lock:
             return frozenset(self._wrong)
+
+    def _connected(self, candidate: Candidate) -> FetchSource:
+        if candidate.relay and self._relaying is not None:
+            return self._relaying.connect(candidate.source.id, candidate.blobs, self._relaying.sharing)
+        return self._connect(candidate.source.id, candidate.blobs)
 
 
 def _unheard(api: str, sha256: str) -> None:

@@ -22,6 +22,7 @@ from boardwright.agent.downloads import Account, Download
 from boardwright.agent.following import follow
 from boardwright.agent.ledger import KnownServer, Ledger
 from boardwright.agent.machine import deadline, same, step
+from boardwright.agent.neighbourhood import Neighbourhood
 from boardwright.agent.pending import Pending
 from boardwright.agent.permitting import permissions
 from boardwright.agent.plan_source import PlanFound
@@ -35,7 +36,7 @@ from boardwright.model.report import DeploymentState
 from boardwright.model.software import Target
 from boardwright.protocol import Randomness
 from boardwright.protocol.choose import choose
-from boardwright.protocol.messages import Announcement, Offer
+from boardwright.protocol.messages import Announcement, Offer, Request
 from boardwright.protocol.requester import newest_first
 
 LOOK = 0.5  # seconds between looks at a running download's progress
@@ -92,6 +93,7 @@ class BoardDriver:
             rng=rng,
             now=now,
         )
+        self._neighbours = Neighbourhood(self.board, outside.neighbour, enabled=settings.relay_enabled)
         self.searching = Searching(self.board, self.asking, timings.request)
         self.groups: dict[str, Deployment] = {}
         self._resume(now)
@@ -120,14 +122,19 @@ class BoardDriver:
         """An offer or an announcement of this cluster. False: it says nothing new (anybody can send any number)."""
         if isinstance(message, Announcement):
             return self.announced(message.generation, now)
-        if not self.asking.hear(message, now):
+        if (message.relay and not self._neighbours.enabled) or not self.asking.hear(message, now):
             return False
         for group, download in self._downloads.items():
             # The choice is made: who comes later joins its failover list.
             manifest = bytes.fromhex(download.target.manifest)
-            for candidate in choose(self.board, (message,), group, manifest, patience=False).ranking:
+            choice = choose(self.board, (message,), group, manifest, patience=False)
+            for candidate in (*choice.ranking, *choice.relays):
                 download.join(candidate)
         return True
+
+    def requested(self, request: Request, now: float) -> None:
+        """Some board's version request was heard; nobody signs those."""
+        self._neighbours.requested(request, self._downloads, now)
 
     def announced(self, generation: int, now: float) -> bool:
         """A server says, by multicast or when it took a report, that there is a plan of this generation.
@@ -195,7 +202,7 @@ class BoardDriver:
 
     def next_wakeup(self) -> float:
         """When ``wake`` is to be called again at the latest."""
-        times = [self._pending.retry_at, self._look_at]
+        times = [self._pending.retry_at, self._look_at, self._neighbours.next_wakeup()]
         times += [deadline(one) for group, one in self.groups.items() if not self._pending.holds(group)]
         if self.asking.asking or not self._refreshing:
             times.append(self.asking.next_wakeup())
@@ -352,7 +359,9 @@ class BoardDriver:
 
     def _download(self, group: str, target: Target, now: float) -> None:
         self._end_download(group)
-        download = Download(self._outside.source, target, self.searching.ranking(group), self.accounts.get(group))
+        relaying = self._neighbours.begin(target, now)
+        ranking, account = self.searching.ranking(group), self.accounts.get(group)
+        download = Download(self._outside.source, target, ranking, account, relaying)
         self._downloads[group] = download
         self._look_at = now + LOOK
         others = tuple(
@@ -373,8 +382,11 @@ class BoardDriver:
             if not isinstance(self.groups[group].phase, d.Downloading):
                 self._end_download(group)
         self._look_at = now + LOOK if self._downloads else None
+        if self._neighbours.due(now):
+            self.asking.ask_by(now)
 
     def _end_download(self, group: str) -> None:
+        self._neighbours.end(group)
         download = self._downloads.pop(group, None)
         self._received.pop(group, None)
         if download is not None:

@@ -12,6 +12,7 @@ from boardwright.agent.timing import DEFAULT_TIMING, MachineTiming
 from boardwright.model.software import Target
 from boardwright.protocol.messages import Offer
 from boardwright.protocol.timing import RequestTiming
+from boardwright.transfer.sharing import Sharing
 from boardwright.transfer.sources import FetchSource
 
 
@@ -52,4 +53,8 @@ class Outside(Protocol):
 
     def source(self, source_id: str, url: str) -> FetchSource:
         """The blobs of this server, whose blob port has the base URL `url`."""
+        ...
+
+    def neighbour(self, source_id: str, url: str, sharing: Sharing) -> FetchSource:
+        """The pieces of this board, whose relay has the base URL `url`."""
         ...

@@ -119,6 +119,8 @@ def group_report(driver: BoardDriver, deployment: Deployment, now: float) -> Gro
         failovers=account.failovers,
         seconds=round(max(0.0, seconds), 3),
         log=getattr(phase, "log", ""),
+        relayed=account.relayed,
+        givers=account.givers,
         held=deployment.wanted.manifest if deployment.wanted and deployment.badness(deployment.wanted) else "",
     )
 

@@ -5,7 +5,8 @@ Rules:
 * A choice is made by offers that were heard just now; without them a round is asked for.
 * A version that nobody offered, or that a nearer server with an older plan may have, is asked for by ``want`` once more
   before the choice: else every step of a rollout would send boards to the server that heard of the new plan first.
-* A nearer server that prepares is waited for, a bounded time.
+* A nearer server that prepares is waited for, a bounded time, and longer as long as what it has copied grows: else a
+  whole chassis would fetch over the link what its server is about to have.
 * Every choice leaves its explanation.
 """
 
@@ -19,16 +20,18 @@ from boardwright.model.inventory import Board
 from boardwright.model.report import Explanation
 from boardwright.model.software import Target
 from boardwright.protocol.choose import Candidate, choose
-from boardwright.protocol.messages import GroupQuery
+from boardwright.protocol.messages import GroupQuery, Holding, Offer
 from boardwright.protocol.timing import RequestTiming
 
 
 class _Search(msgspec.Struct):
-    """A group that looks for a source; `waiting_since`: a nearer server prepares."""
+    """A group that looks for a source; `waiting_since`: a nearer server prepares, and has `copied` no more bytes."""
 
     target: Target
     not_before: float
     waiting_since: float | None = None
+    copied: int = 0
+    until: float = 0.0  # no longer, whatever is copied
     reason: str = ""
 
 
@@ -98,13 +101,18 @@ class Searching:
         if not self._asking.fresh(now):
             self._ask(search, now)
             return None
+        copied = _copied(self._board, self._asking.offers, manifest)
+        if search.waiting_since is not None and copied > search.copied and now < search.until:
+            search.waiting_since = now
+        search.copied = max(copied, search.copied)
         since = search.waiting_since
         patience = since is None or now - since < self._timing.preparing_wait
         choice = choose(self._board, self._asking.offers, group, manifest, patience=patience)
         self.explanations[group] = Explanation(group, digest, choice.heard, choice.reason, self._asking.milliseconds())
         search.reason = choice.reason
         if choice.wait:
-            search.waiting_since = now if since is None else since
+            if since is None:
+                search.waiting_since, search.until = now, now + self._timing.preparing_longest
             self._ask(search, now + self._timing.preparing_repeat)
             return None
         asked = self._asking.asked_for(group, manifest)
@@ -113,9 +121,20 @@ class Searching:
             return None
         if not choice.ranking:
             return NoSource(digest, choice.reason)
-        self._rankings[group] = choice.ranking
+        self._rankings[group] = (*choice.ranking, *choice.relays)
         return SourceFound(digest)
 
     def _ask(self, search: _Search, when: float) -> None:
         search.not_before = when
         self._asking.ask_by(when)
+
+
+def _copied(board: Board, offers: Iterable[Offer], manifest: bytes) -> int:
+    """Bytes that the servers of the own chassis have copied of a version."""
+    return sum(
+        entry.copied or 0
+        for offer in offers
+        if offer.chassis == board.location.chassis and not offer.relay
+        for entry in offer.groups
+        if entry.manifest == manifest and entry.holding is Holding.PREPARING
+    )

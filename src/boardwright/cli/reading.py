@@ -9,7 +9,7 @@ from boardwright.cli import output
 from boardwright.cli.output import Format, FormatOption
 from boardwright.cli.session import OperatorOption, connect
 from boardwright.model.api import BoardList, ServerList, SoftwareList
-from boardwright.model.report import Explanation
+from boardwright.model.report import Explanation, GroupReport
 from boardwright.model.upgrade import Outcome
 
 COLUMNS = ("epoch", "generation", "versions", "served")
@@ -70,16 +70,23 @@ def explain(
     operator: OperatorOption = None,
     form: FormatOption = Format.TABLE,
 ) -> None:
-    """Show the offers that a board heard, how it ranked them, and why it chose as it did."""
+    """Show the offers that a board heard, how it ranked them, why it chose as it did, and who sent what."""
     with connect(context, operator) as client:
         found = client.explanations(board)
+        groups = client.boards(board).boards[0].groups
     if form is Format.JSON:
-        output.show_json({"board": board, "explanations": found})
+        received = {
+            group: {"bytes": sum(one.bytes.values()), "relayed": one.relayed, "givers": one.givers}
+            for group, one in groups.items()
+        }
+        output.show_json({"board": board, "explanations": found, "received": received})
         return
     if not found:
         output.note(f"{board} has not chosen a server since its agent and this server started")
     for explanation in found:
         show_explanation(board, explanation)
+        if explanation.group in groups:
+            show_givers(groups[explanation.group])
 
 
 def show_servers(found: ServerList) -> None:
@@ -171,6 +178,17 @@ def show_software(found: SoftwareList) -> None:
             for entry in found.software
         ),
         "nothing has been published yet",
+    )
+
+
+def show_givers(group: GroupReport) -> None:
+    """Who sent the files of a group, the most first."""
+    if not group.givers:
+        return
+    order = sorted(group.givers.items(), key=lambda giver: (-giver[1], giver[0]))
+    output.say(
+        f"received {output.size(sum(group.bytes.values()))}, {output.size(group.relayed)} of it from relays: "
+        + ", ".join(f"{name} {output.size(count)}" for name, count in order)
     )
 
 

@@ -45,7 +45,8 @@ class GroupReport(msgspec.Struct, frozen=True):
 
     `bytes` counts blob bytes received by tier since the deployment began, `total` what it needs to fetch,
     `seconds` its duration so far; `log` is the tail of hook and health output of a failed deployment. `held` is the
-    digest of the wanted manifest if the board has tried it and will not try it again.
+    digest of the wanted manifest if the board has tried it and will not try it again. `relayed` are those of `bytes`
+    that came from other boards' relays; `givers` counts bytes by the id of the server or board that sent them.
     """
 
     version: str | None = None
@@ -59,6 +60,8 @@ class GroupReport(msgspec.Struct, frozen=True):
     seconds: float = 0.0
     log: str = ""
     held: str = ""
+    relayed: int = 0
+    givers: dict[str, int] = {}
 
 
 class HeardOffer(msgspec.Struct, frozen=True):

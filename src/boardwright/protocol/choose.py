@@ -5,7 +5,8 @@ Rules:
 * A pure function of the board, the offers and the wanted manifest; the order of the offers does not matter.
 * Only the wanted manifest counts. The generation of an offer filters nothing further and ranks nothing, else every
   step of a rollout would send boards past their own chassis to the server that heard of it first.
-* Only who holds the version whole is chosen. ``preparing`` is never chosen, but a nearer tier that prepares
+* Only who holds the version whole is chosen; relays of the own chassis that hold a part are named beside the ranking,
+  for boards that fetch piece by piece (``pieces``). ``preparing`` is never chosen, but a nearer tier that prepares
   makes a board wait, as long as it has patience.
 * A server whose plan is older speaks of the wanted manifest only if the request named it by ``want``. If somebody
   nearer than the best said nothing of it, ``unasked`` tells the board to ask once more with ``want`` before it
@@ -47,7 +48,7 @@ class Choice(msgspec.Struct, frozen=True):
     """`ranking` best first; `wait`: a nearer tier is preparing, ask again until the bounded wait is over.
 
     `unasked`: somebody nearer than the best said nothing of the version; if the request did not name it by ``want``,
-    ask once more with it.
+    ask once more with it. `relays` have a part of the version.
     """
 
     ranking: tuple[Candidate, ...]
@@ -55,6 +56,7 @@ class Choice(msgspec.Struct, frozen=True):
     reason: str
     wait: bool
     unasked: bool = False
+    relays: tuple[Candidate, ...] = ()
 
 
 _Rank = tuple[bool, int, int, bool, bytes, str]
@@ -69,6 +71,7 @@ def choose(board: Board, offers: Iterable[Offer], group: str, manifest: bytes, *
     fallen: list[HeardOffer] = []
     preparing: list[Source] = []
     silent: list[Source] = []
+    relays: list[Candidate] = []
     for offer in offers:
         source = _source(board, offer)
         entry = _entry(offer, group, manifest)
@@ -78,6 +81,8 @@ def choose(board: Board, offers: Iterable[Offer], group: str, manifest: bytes, *
             fit.append((_rank(board, offer, source.tier), candidate, offer))
             continue
         fallen.append(_heard(source, offer, _holding_word(entry), None, why_not))
+        if entry is not None and entry.holding is Holding.PART and _gives_pieces(board, offer, source):
+            relays.append(Candidate(source, offer.blobs, "", offer.load, True, entry.pieces))
         if entry is not None and entry.holding is Holding.PREPARING:
             preparing.append(source)
         elif entry is None and not offer.relay:
@@ -92,9 +97,14 @@ def choose(board: Board, offers: Iterable[Offer], group: str, manifest: bytes, *
         ranking.append(candidate)
         heard.append(_heard(candidate.source, offer, "all", len(ranking), _why_ranked(candidate, ranking[0])))
     fallen.sort(key=_trace_order)
+    relays.sort(key=lambda one: (one.source.id, one.source.slot, one.blobs, one.load, one.pieces or b""))
     wait = patience and _any_nearer(preparing, ranking)
     reason = _reason(ranking, fallen, preparing, wait)
-    return Choice(tuple(ranking), (*heard, *fallen), reason, wait, _any_nearer(silent, ranking))
+    return Choice(tuple(ranking), (*heard, *fallen), reason, wait, _any_nearer(silent, ranking), tuple(relays))
+
+
+def _gives_pieces(board: Board, offer: Offer, source: Source) -> bool:
+    return offer.relay and bool(offer.blobs) and offer.server != board.id and source.tier is not Tier.ELSEWHERE
 
 
 def _source(board: Board, offer: Offer) -> Source:
@@ -119,7 +129,7 @@ def _why_not(board: Board, offer: Offer, entry: GroupOffer | None, group: str) -
     if entry.holding is Holding.PREPARING:
         return "is still copying the version"
     if entry.holding is Holding.PART:
-        return "has only a part of the version"
+        return "gives the pieces that it has" if offer.relay else "has only a part of the version"
     return "knows the version but does not have it"
 
 

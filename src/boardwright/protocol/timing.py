@@ -33,6 +33,9 @@ class RequestTiming(msgspec.Struct, frozen=True):
     # How long a nearer `preparing` server may hold a board back from a farther tier: a copy of some 100 MB between
     # servers on a gigabit link takes about that long.
     preparing_wait: float = 5.0
+    # And how long at most, as long as what that server has copied grows: a search that brings nothing in 30 s is a
+    # failed attempt.
+    preparing_longest: float = 25.0
     # While it waits for `preparing` the board asks again after this time.
     preparing_repeat: float = 0.5
     # Boards ask within this many seconds after an announcement: 1,000 boards make 2,000 requests a second at most,

@@ -33,6 +33,7 @@ from boardwright.sim.hands import Behaviour, Disk, SimHands, SimSource
 from boardwright.sim.network import Network
 from boardwright.sim.seal import placed
 from boardwright.sim.server import SimServer
+from boardwright.transfer.sharing import Sharing
 
 PLAN_CALL = 0.002  # seconds that a simulated call of the plan API takes
 
@@ -189,6 +190,10 @@ class _Life:
             self._owner.network.multicast(self._owner.node, datagram)
 
     def source(self, source_id: str, url: str) -> SimSource:
+        return SimSource(source_id, url)
+
+    def neighbour(self, source_id: str, url: str, sharing: Sharing) -> SimSource:
+        del sharing  # pieces are simulated elsewhere (``swarm``)
         return SimSource(source_id, url)
 
     def refresh(self, offers: Sequence[Offer], generation: int) -> None:

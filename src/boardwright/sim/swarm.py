@@ -46,6 +46,7 @@ class Crowd(msgspec.Struct, frozen=True):
     jitter: float = 0.1
     lines: int = 3
     slots: int = 3  # pieces that a relay sends at a time
+    patience: float = 0.0  # seconds that a request waits for its turn at a relay
     holders: tuple[int, ...] | None = None  # the chassis whose servers live and have the version; None: all
     seed: int = 1
 
@@ -245,6 +246,8 @@ class SwarmBoard(Node):
             self.sources.worked(remote)
             self.look()
 
+        patient_until = [self._time.now + swarm.crowd.patience]
+
         def begun() -> None:
             if not self.alive:
                 return
@@ -254,6 +257,9 @@ class SwarmBoard(Node):
             self.meet(node)
             node.asked_by(self)
             if isinstance(node, SwarmBoard) and len(node.up.flows) >= swarm.crowd.slots:
+                if self._time.now < patient_until[0]:
+                    self._time.after(0.01, begun)
+                    return
                 swarm.refused += 1
                 failed("full", RETRY, busy=True)
                 return

@@ -2,8 +2,9 @@
 
 Rules:
 
-* Three workers with a connection each ask the same best source for ranges, verify each piece in memory as it arrives
-  and write only verified pieces; there is no second pass over the file.
+* Three receivers with a connection each ask for ranges, verify each piece in memory as it arrives and write only
+  verified pieces; there is no second pass over the file. They ask the same best source (``nearest``), or, where boards
+  relay, each what ``spread`` says.
 * A source that refuses, dies, stalls (nothing for ``stall_timeout``, no answer within ``answer_timeout`` though bytes
   trickle in) or sends wrong bytes is left for the next one. What was verified is never fetched again, not after a
   crash either, and whoever has the rest may send it.
@@ -13,7 +14,7 @@ Rules:
   seconds (``give_up_busy`` if one of them is only full); then FailedError names every source's reason.
 * Space is checked before the first byte and again before each piece is written.
 * With a rate cap, ranges shrink so that progress stays smooth.
-* Memory is one piece per worker, whatever the size of the blobs.
+* Memory is one piece per receiver, whatever the size of the blobs.
 """
 
 import threading
@@ -23,13 +24,17 @@ from typing import Protocol
 
 import msgspec
 
-from boardwright.errors import BoardwrightError, FailedError
-from boardwright.model.software import PIECE_SIZE, RANGE_SIZE, BlobRef
+from boardwright.errors import BoardwrightError
+from boardwright.model.software import BlobRef
+from boardwright.transfer.nearest import Nearest, Patience
+from boardwright.transfer.partial import Partial
 from boardwright.transfer.rate import TokenBucket
-from boardwright.transfer.sources import FetchSource, LeftSource, RangeReader, SourceError, SourceList
+from boardwright.transfer.receiver import Orders, Receiver
+from boardwright.transfer.sharing import Sharing
+from boardwright.transfer.sources import FetchSource, SourceError, SourceList
 from boardwright.transfer.space import NoSpaceError, amount
+from boardwright.transfer.spread import Spread
 from boardwright.transfer.store import BlobStore
-from boardwright.transfer.work import Run, Work
 
 _WATCH = 0.2  # seconds between looks at `stop` and at pieces that trickle
 
@@ -106,26 +111,34 @@ def fetch(
     limits: FetchLimits = FetchLimits(),
     observer: FetchObserver | None = None,
     stop: threading.Event | None = None,
+    sharing: Sharing | None = None,
 ) -> FetchResult:
     """Bring `blobs` into `store`; blocks. Setting `stop` ends it early, with everything verified kept.
+
+    `sharing`: with whom the version's pieces are shared; without, everything comes from the best source.
 
     Raises FailedError if space is short, the disk fails or every source failed.
     """
     _check_room(store.lacking(blobs), store, limits.store_quota)
     begun = time.monotonic()
-    work = Work(blobs, store)
-    fetch_run = _Fetch(work, sources, limits, observer or Unobserved(), stop or threading.Event())
+    patience = Patience(limits.give_up, limits.give_up_busy)
+    orders: Orders
+    if sharing is None:
+        orders = Nearest(blobs, store, sources, patience)
+    else:
+        orders = Spread(sharing, blobs, store, sources, patience)
+    fetch_run = _Fetch(orders, sources, limits, observer or Unobserved(), stop or threading.Event())
     fetch_run.run()
     if fetch_run.error is not None:
         raise fetch_run.error
-    if work.done and limits.durable:
+    if orders.done and limits.durable:
         store.sync()
     return FetchResult(
         bytes=fetch_run.bytes,
         failovers=fetch_run.failovers,
         seconds=time.monotonic() - begun,
-        complete=work.done,
-        resumed=work.resumed_bytes,
+        complete=orders.done,
+        resumed=orders.resumed_bytes,
         refetched=fetch_run.refetched,
     )
 
@@ -141,15 +154,17 @@ def _check_room(lacking: int, store: BlobStore, quota: int) -> None:
 
 
 class _Fetch:
-    """One fetch under way: what its workers share."""
+    """One fetch under way: what its receivers share."""
 
     def __init__(
-        self, work: Work, sources: SourceList, limits: FetchLimits, observer: FetchObserver, stop: threading.Event
+        self, orders: Orders, sources: SourceList, limits: FetchLimits, observer: FetchObserver, stop: threading.Event
     ) -> None:
-        self.work = work
+        self.orders = orders
         self.sources = sources
-        self.limits = limits
-        self.stop = stop
+        self.stall_timeout = limits.stall_timeout
+        self._limits = limits
+        self._stop = stop
+        self._receivers: list[Receiver] = []
         self.halt = threading.Event()  # stopped, failed or done
         self.bucket = TokenBucket(limits.rate, sleep=self.halt.wait)
         self.bytes: dict[str, int] = {}
@@ -158,60 +173,48 @@ class _Fetch:
         self.error: BoardwrightError | None = None
         self._observer = observer
         self._lock = threading.Lock()
-        self._progress_at = time.monotonic()
         self._patience = limits.piece_timeout
 
     def run(self) -> None:
         """Fetch until all is there, `stop` is set, or nothing can be done any more."""
-        workers = [_Worker(self) for _ in range(max(1, self.limits.workers))]
+        receivers = self._receivers = [Receiver(self) for _ in range(max(1, self._limits.workers))]
         try:
-            for worker in workers:
-                worker.start()
-            while any(worker.is_alive() for worker in workers) and not self.stop.is_set():
-                self._look_after(workers)
-                next((worker for worker in workers if worker.is_alive()), workers[0]).join(_WATCH)
+            for receiver in receivers:
+                receiver.start()
+            while any(receiver.is_alive() for receiver in receivers) and not self._stop.is_set():
+                self._look_after(receivers)
+                next((one for one in receivers if one.is_alive()), receivers[0]).join(_WATCH)
         finally:
             self.halt.set()
-            self.work.end()
-            for worker in workers:
-                worker.abort()
-                worker.join()
-            self.work.close()
+            self.orders.end()
+            for receiver in receivers:
+                receiver.abort()
+                receiver.join()
+            self.orders.close()
 
-    def _look_after(self, workers: Sequence["_Worker"]) -> None:
+    def _look_after(self, receivers: Sequence[Receiver]) -> None:
         """Break off what takes too long."""
         now = time.monotonic()
-        late = [worker.late_answer(now - self.limits.answer_timeout) for worker in workers]
+        late = [one.late_answer(now - self._limits.answer_timeout) for one in receivers]
         for source, why in {one[0].id: one for one in late if one is not None}.values():
-            for worker in workers:  # before that breaks every line to this server, those of workers in time, too
-                worker.breaks_off(source, why)
+            for receiver in receivers:  # before that breaks every line to this server, those in time, too
+                receiver.breaks_off(source, why)
             source.break_off()
-        slow = [worker.give_up_piece(now - self._patience) for worker in workers]
+        slow = [one.give_up_piece(now - self._patience) for one in receivers]
         if any(slow):
             self._patience *= 2.0
-
-    def source(self) -> FetchSource | None:
-        """The best source, waited for if all are left just now; None: halt."""
-        while not self.halt.is_set():
-            if (source := self.sources.current()) is not None:
-                return source
-            ready = self.sources.next_ready()
-            left = self.sources.left()
-            patience = self.limits.give_up_busy if any(one.busy for one in left) else self.limits.give_up
-            if ready is None or time.monotonic() - self._progress_at + ready > patience:
-                self.fail(_nobody(left))
-                return None
-            self.halt.wait(ready)
-        return None
 
     def received(self, source: FetchSource, count: int) -> None:
         with self._lock:
             self.bytes[source.id] = self.bytes.get(source.id, 0) + count
         self._observer.on_bytes(source.id, count)
 
-    def verified(self, source: FetchSource) -> None:
-        self._progress_at = time.monotonic()
+    def verified(self, receiver: Receiver, source: FetchSource, partial: Partial, piece: int) -> None:
         self.sources.worked(source)
+        self.orders.verified(partial, piece)
+        for other in self._receivers:
+            if other is not receiver:
+                other.beaten_to(partial, piece)
 
     def leave(self, source: FetchSource, error: SourceError) -> None:
         if self.sources.leave(source, error):
@@ -232,157 +235,4 @@ class _Fetch:
         with self._lock:
             self.error = self.error or error
         self.halt.set()
-        self.work.end()
-
-
-class _Worker(threading.Thread):
-    """Takes runs until there are none: one connection, one piece of memory."""
-
-    def __init__(self, fetch: _Fetch) -> None:
-        super().__init__(name="fetch", daemon=True)
-        self._fetch = fetch
-        self._buffer = memoryview(bytearray(PIECE_SIZE))
-        self._lock = threading.Lock()
-        self._source: FetchSource | None = None  # that is being asked
-        self._asked = 0.0
-        self._reader: RangeReader | None = None
-        self._piece_begun = 0.0
-        self._slow = ""  # why this worker's line was broken off
-
-    def run(self) -> None:
-        fetch = self._fetch
-        try:
-            while (run := fetch.work.next()) is not None:
-                try:
-                    source = fetch.source()
-                    if source is not None:
-                        run = self._bring(run, source)
-                finally:
-                    fetch.work.give_back(run)
-        except OSError as error:
-            failure = FailedError(f"the download could not be written to the disk: {error.strerror or error}")
-            failure.__cause__ = error
-            fetch.fail(failure)
-        except BoardwrightError as error:
-            fetch.fail(error)
-        except Exception as error:  # noqa: BLE001 - a fault in a thread must end the fetch, not hang it
-            failure = FailedError("the download broke off by a fault of its own")
-            failure.__cause__ = error
-            fetch.fail(failure)
-
-    def abort(self) -> None:
-        """Break off what is under way; from any thread."""
-        with self._lock:
-            if self._reader is not None:
-                self._reader.abort()
-            elif self._source is not None:
-                self._source.break_off()
-
-    def give_up_piece(self, older_than: float) -> bool:
-        """Break off a piece that was begun before, if somebody else could send it; from any thread."""
-        with self._lock:
-            if self._reader is None or self._source is None or self._piece_begun >= older_than:
-                return False
-            if not self._fetch.sources.others(self._source):
-                return False
-            self._slow = f"{self._source.id} is too slow: a piece took {time.monotonic() - self._piece_begun:.0f} s"
-            self._reader.abort()
-            return True
-
-    def late_answer(self, older_than: float) -> tuple[FetchSource, str] | None:
-        """The source that has not answered what was asked before, to be broken off, and why; from any thread."""
-        with self._lock:
-            if self._reader is not None or self._source is None or self._asked >= older_than:
-                return None
-            return self._source, f"{self._source.id} did not answer in {time.monotonic() - self._asked:.0f} s"
-
-    def breaks_off(self, source: FetchSource, why: str) -> None:
-        """Every line to `source` is about to be broken off; from any thread."""
-        with self._lock:
-            if self._source is source:
-                self._slow = why
-
-    def _bring(self, run: Run, source: FetchSource) -> Run:
-        """Fetch pieces of `run`; what is left of it, less with every verified piece."""
-        state = _Assembly(run)
-        try:
-            while state.first < run.end and not self._fetch.halt.is_set():
-                start, length = state.wanted(self._fetch.bucket.range_limit(RANGE_SIZE))
-                self._fetch.bucket.take(length)
-                if not self._fetch.halt.is_set():
-                    self._bring_range(state, source, start, length)
-        except SourceError as error:
-            if not self._fetch.halt.is_set():
-                self._fetch.leave(source, SourceError(self._slow) if self._slow else error)
-        return Run(run.partial, state.first, run.end)
-
-    def _bring_range(self, state: "_Assembly", source: FetchSource, start: int, length: int) -> None:
-        with self._lock:
-            self._source, self._asked, self._slow = source, time.monotonic(), ""
-        try:
-            self._read(state, source, start, length)
-        finally:
-            with self._lock:
-                self._source = None
-
-    def _read(self, state: "_Assembly", source: FetchSource, start: int, length: int) -> None:
-        reader = source.open_range(state.run.partial.blob.sha256, start, length, self._fetch.limits.stall_timeout)
-        with self._lock:
-            self._reader, self._piece_begun = reader, time.monotonic()
-        try:
-            left = min(length, reader.length)
-            while left:
-                count = reader.readinto(self._buffer[state.filled : min(state.size, state.filled + left)])
-                left -= count
-                state.filled += count
-                self._fetch.received(source, count)
-                if state.filled == state.size:
-                    self._keep(state, source)
-        finally:
-            with self._lock:
-                self._reader = None
-            reader.close()
-
-    def _keep(self, state: "_Assembly", source: FetchSource) -> None:
-        """Verify and write the piece that the buffer holds."""
-        partial = state.run.partial
-        known = partial.has(state.first)
-        if not partial.write(state.first, self._buffer[: state.size]):
-            self._fetch.wrong(source, partial.blob.sha256)
-            raise SourceError(
-                f"{source.id} sent other bytes as piece {state.first} of blob {partial.blob.sha256}", wait=None
-            )
-        if known:
-            self._fetch.again(state.size)
-        self._fetch.verified(source)
-        with self._lock:
-            self._piece_begun = time.monotonic()
-        state.advance()
-
-
-class _Assembly:
-    """The piece that is being put together: number `first` of the run, `filled` of `size` bytes so far."""
-
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self.first = run.first
-        self.filled = 0
-        self.start, self.size = run.partial.blob.piece_span(run.first)
-
-    def advance(self) -> None:
-        self.first += 1
-        self.filled = 0
-        self.start, self.size = self.run.partial.blob.piece_span(self.first)
-
-    def wanted(self, most: int) -> tuple[int, int]:
-        """Start and length of the next range to ask for."""
-        start = self.start + self.filled
-        last_start, last_size = self.run.partial.blob.piece_span(self.run.end - 1)
-        return start, min(most, last_start + last_size - start)
-
-
-def _nobody(left: tuple[LeftSource, ...]) -> FailedError:
-    if not left:
-        return FailedError("the download has no server to ask")
-    reasons = "; ".join(f"{one.id}: {one.reason}" for one in left)
-    return FailedError(f"the download failed at every server: {reasons}")
+        self.orders.end()

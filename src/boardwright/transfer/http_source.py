@@ -34,6 +34,10 @@ MAX_SHOWN = 100  # characters of a header that a reason repeats
 _BUSY = (429, 503)
 
 
+class LacksError(SourceError):
+    """It has not what it was asked for."""
+
+
 class Lines(Protocol):
     """What is needed of ``trust.lines``: TLS to the servers of the cluster and to nobody else."""
 
@@ -61,14 +65,23 @@ class HttpSource:
 
     def open_range(self, sha256: str, start: int, length: int, timeout: float) -> "HttpRange":
         """Ask for a range; raises SourceError with a sentence that names the status or the cause."""
+        response = self.get(f"/v1/blobs/{sha256}", {"Range": f"bytes={start}-{start + length - 1}"}, timeout)
+        try:
+            return HttpRange(self.url, response, _length(self.url, sha256, response, start, length), timeout)
+        except SourceError:
+            response.close()
+            response.release_conn()
+            raise
+
+    def get(self, path: str, headers: dict[str, str], timeout: float) -> urllib3.BaseHTTPResponse:
+        """The answer, its body not read yet. Raises SourceError."""
         if self._pool is None:
             raise SourceError(f"{self.url[:200]!r} is no URL of a blob port", wait=None)
-        headers = {**self._headers, "Range": f"bytes={start}-{start + length - 1}"}
         try:
-            response = self._pool.urlopen(
+            return self._pool.urlopen(
                 "GET",
-                f"{self._prefix}/v1/blobs/{sha256}",
-                headers=headers,
+                f"{self._prefix}{path}",
+                headers={**self._headers, **headers},
                 timeout=urllib3.Timeout(connect=self._connect_timeout, read=timeout),
                 retries=False,
                 redirect=False,
@@ -78,12 +91,6 @@ class HttpSource:
             raise SourceError(f"{self.url} {_cause(error, timeout)}") from error
         except BoardwrightError as error:  # it is no server of this cluster
             raise SourceError(f"{self.url}: {error}", wait=None) from error
-        try:
-            return HttpRange(self.url, response, _length(self.url, sha256, response, start, length), timeout)
-        except SourceError:
-            response.close()
-            response.release_conn()
-            raise
 
     def break_off(self) -> None:
         """Shut down every line to this server, under whoever waits for it."""
@@ -156,7 +163,7 @@ def _length(url: str, sha256: str, response: urllib3.BaseHTTPResponse, start: in
     if status in _BUSY:
         raise SourceError(f"{url} is busy ({status})", wait=_retry_after(response), busy=True)
     if status == 404:
-        raise SourceError(f"{url} has no blob {sha256} (404)", wait=None)
+        raise LacksError(f"{url} has no blob {sha256} (404)", wait=None)
     if status == 206:
         match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
         if match is None or int(match[1]) != start or not start <= int(match[2]) < start + length:

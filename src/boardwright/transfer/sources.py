@@ -16,7 +16,7 @@ Rules:
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -76,6 +76,15 @@ class FetchSource(Protocol):
     def close(self) -> None: ...
 
 
+@runtime_checkable
+class Neighbour(Protocol):
+    """A source that is a relay: it says what it has."""
+
+    def ask(self, timeout: float) -> None:
+        """Ask what it has, and tell the download; `timeout` in seconds without progress. Raises SourceError."""
+        ...
+
+
 class LeftSource(msgspec.Struct, frozen=True):
     """A source that was left and why."""
 
@@ -118,6 +127,14 @@ class SourceList:
                 return False
             self._ranked.append(_Ranked(source, len(self._ranked)))
             return True
+
+    def heard(self, source_id: str) -> bool:
+        """Whether this one is listed; its back-off ends, for it lives."""
+        with self._lock:
+            entry = next((entry for entry in self._ranked if entry.source.id == source_id), None)
+            if entry is not None and entry.ready_at is not None:
+                entry.ready_at = 0.0
+            return entry is not None
 
     def current(self) -> FetchSource | None:
         """The best source that may be asked now, None if all are left."""

@@ -85,10 +85,16 @@ class Lines:
         """Who the server is that showed `certificate` (DER), None if nobody knows yet; raises UntrustedError."""
         if self._authority is None:
             return None
-        found = self._authority.verify(certificate, revoked=self._revoked()).identity
+        found = self._of_the_cluster(certificate)
         if found.role is not Role.SERVER:
             raise UntrustedError(f"{found.id} answers as a server and is none ({found.role.value})")
         return found
+
+    def _of_the_cluster(self, certificate: bytes) -> Identity:
+        """Whose certificate it is; raises UntrustedError."""
+        if self._authority is None:
+            raise UntrustedError("who joins knows nobody yet")
+        return self._authority.verify(certificate, revoked=self._revoked()).identity
 
     @property
     def has_name(self) -> bool:

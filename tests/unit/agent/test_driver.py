@@ -23,6 +23,7 @@ from boardwright.model.report import BoardReport, DeploymentState
 from boardwright.model.software import Target
 from boardwright.protocol.codec import Received, decode
 from boardwright.protocol.messages import Announcement, GroupOffer, Holding, Offer, Request
+from boardwright.transfer.sharing import Sharing
 from tests.unit.transfer.blobs import MemorySource
 
 BOARD = Board("c1s3", Location("1", "3"), "lc-100g", ("platform", "routing"))
@@ -45,6 +46,7 @@ class Server:
         self.holding: dict[str, Holding] = {}
         self.up = self.api_up = True
         self.revocations = 0  # number of its list of revoked keys
+        self.copied: int | None = None
 
     def answer(self, request: Request) -> Offer:
         wants = {query.group: query.want for query in request.groups}
@@ -67,7 +69,8 @@ class Server:
 
     def _group(self, target: Target, planned: bool) -> GroupOffer:
         holding = self.holding.get(target.manifest, Holding.NONE)
-        return GroupOffer(target.group, target.version, bytes.fromhex(target.manifest), holding, planned)
+        digest = bytes.fromhex(target.manifest)
+        return GroupOffer(target.group, target.version, digest, holding, planned, copied=self.copied)
 
 
 class World:
@@ -90,6 +93,8 @@ class World:
         self.releases: dict[str, Release] = {}
         self.reports: list[BoardReport] = []
         self.certified = BOARD.location
+        self.relay = False
+        self.stays = False  # downloads do not end
         self._queue: list[Callable[[], None]] = []
         self.start()
 
@@ -106,7 +111,7 @@ class World:
             board=BOARD,
             root=self.state_dir,
             state_dir=self.state_dir,
-            relay_enabled=False,
+            relay_enabled=self.relay,
             relay_listen=None,
         )
         self._queue.clear()
@@ -173,6 +178,10 @@ class World:
     def source(self, source_id: str, url: str) -> MemorySource:
         return MemorySource(source_id)
 
+    def neighbour(self, source_id: str, url: str, sharing: Sharing) -> MemorySource:
+        del sharing
+        return MemorySource(source_id)
+
     def refresh(self, offers: Sequence[Offer], generation: int) -> None:
         self.refreshes += 1
         newest = max(offer.revocations for offer in offers)
@@ -216,6 +225,8 @@ class World:
             self._happen(wanted, d.DownloadFailed(wanted.manifest, "every source failed"))
             return
         download.needs(100)
+        if self.stays:
+            return
         first = download.sources.ids()[0]
         download.on_bytes(first, 100)
         self.staged.add(wanted.manifest)
@@ -651,3 +662,95 @@ def test_a_plan_that_does_not_come_makes_nobody_spin(world: World) -> None:
     world.driver.hear(Announcement("core1", "c1s1", 2), world.now)
     world.run(60)
     assert len(world.requests) < 5
+
+
+class TestNeighbours:
+    def downloading(self, tmp_path: Path, *, relay: bool = True) -> World:
+        world = World(tmp_path, near())
+        world.relay, world.stays = relay, True
+        world.start()
+        world.deploy(1, P1)
+        assert world.run(10, lambda: hasattr(world, "last_download"))
+        return world
+
+    def offer_of_a_relay(self, world: World, pieces: bytes = b"\x01") -> Offer:
+        entry = GroupOffer("platform", "1", bytes.fromhex(P1.manifest), Holding.PART, planned=False, pieces=pieces)
+        nonce = world.requests[-1].nonce
+        return Offer("core1", nonce, "c1s4", "1", "4", blobs="https://10.0.1.4:6690", relay=True, groups=(entry,))
+
+    def test_a_board_that_downloads_asks_again_and_names_the_version(self, tmp_path: Path) -> None:
+        world = self.downloading(tmp_path)
+        before = len(world.requests)
+        world.run(6)
+        again = world.requests[before:]
+        assert 4 <= len(again) <= 7
+        assert {query.want for one in again for query in one.groups if query.group == "platform"} == {
+            bytes.fromhex(P1.manifest)
+        }
+
+    def test_without_relay_it_does_not(self, tmp_path: Path) -> None:
+        world = self.downloading(tmp_path, relay=False)
+        before = len(world.requests)
+        world.run(6)
+        assert len(world.requests) == before
+
+    def test_a_relay_that_offers_later_joins_the_download(self, tmp_path: Path) -> None:
+        world = self.downloading(tmp_path)
+        world.run(1)
+        assert world.driver.hear(self.offer_of_a_relay(world), world.now)
+        assert set(world.last_download.sources.ids()) == {"c1s1", "c1s4"}
+
+    def test_new_pieces_of_a_relay_are_news(self, tmp_path: Path) -> None:
+        world = self.downloading(tmp_path)
+        world.run(1)
+        assert world.driver.hear(self.offer_of_a_relay(world), world.now)
+        assert not world.driver.hear(self.offer_of_a_relay(world), world.now)
+        assert world.driver.hear(self.offer_of_a_relay(world, b"\x03"), world.now)
+
+    def test_a_relay_gives_no_generation_and_is_not_asked_for_the_plan(self, tmp_path: Path) -> None:
+        world = self.downloading(tmp_path)
+        world.run(1)
+        refreshes = world.refreshes
+        world.driver.hear(self.offer_of_a_relay(world), world.now)
+        world.run(5)
+        assert world.refreshes == refreshes
+        assert set(world.driver.asking.apis) == {"c1s1"}
+
+    def test_where_relay_is_off_relays_are_not_heard(self, tmp_path: Path) -> None:
+        world = self.downloading(tmp_path, relay=False)
+        assert not world.driver.hear(self.offer_of_a_relay(world), world.now)
+        assert world.last_download.sources.ids() == ("c1s1",)
+
+
+class TestWaitingForAServerThatCopies:
+    def copying(self, tmp_path: Path) -> World:
+        world = World(tmp_path, near(), far())
+        world.deploy(1, P1)
+        world.servers["c1s1"].holding[P1.manifest] = Holding.PREPARING
+        return world
+
+    def test_as_long_as_it_gets_on_the_link_is_not_crossed(self, tmp_path: Path) -> None:
+        world = self.copying(tmp_path)
+        server = world.servers["c1s1"]
+        for second in range(20):
+            server.copied = 1000 * second
+            world.run(1)
+        assert not world.done
+        server.holding[P1.manifest] = Holding.ALL
+        assert world.run(10, lambda: world.confirmed(P1))
+        assert world.sources["platform"][0] == "c1s1"
+
+    def test_when_it_gets_nothing_more_it_is(self, tmp_path: Path) -> None:
+        world = self.copying(tmp_path)
+        world.servers["c1s1"].copied = 1000
+        assert world.run(10, lambda: world.confirmed(P1))
+        assert world.sources["platform"][0] == "c2s1"
+
+    def test_nor_is_it_waited_for_without_an_end(self, tmp_path: Path) -> None:
+        world = self.copying(tmp_path)
+        server, seconds = world.servers["c1s1"], 0
+        while not world.run(1, lambda: world.confirmed(P1)):
+            seconds += 1
+            server.copied = seconds
+            assert seconds < 40
+        assert seconds > 20

@@ -33,6 +33,8 @@ def test_boards_json_has_the_documented_shape(command: Command) -> None:
                         "seconds": 1.5,
                         "log": "",
                         "held": "",
+                        "relayed": 0,
+                        "givers": {},
                     }
                 },
                 "conflict": "",
@@ -92,6 +94,15 @@ def test_explain_prints_offers_by_rank_with_tier_load_and_reason(command: Comman
     assert first.split()[:7] == ["1", "c1s1", "1", "1", "same-chassis", "25", "%"]
     assert "same-chassis, the nearest with room" in first
     assert second.split()[:5] == ["2", "c2s1", "2", "1", "elsewhere"]
+
+
+def test_explain_says_who_sent_what_and_how_much_came_from_relays(command: Command, cluster: FakeCluster) -> None:
+    group = msgspec.structs.replace(DOWNLOADING, relayed=4_000_000, givers={"c1s1": 1_000_000, "c1s4": 4_000_000})
+    cluster.board_list = BoardList((BoardStatus("c1s3", "1", "3", "lc", 2, 0.5, {"platform": group}),))
+    assert "4.0 MB of it from relays: c1s4 4.0 MB, c1s1 1.0 MB" in command("explain", "c1s3").out.splitlines()[-1]
+    found = command("explain", "c1s3", "-o", "json").json
+    assert isinstance(found, dict)
+    assert found["received"]["platform"]["relayed"] == 4_000_000
 
 
 def test_explain_json_names_the_board(command: Command) -> None:
