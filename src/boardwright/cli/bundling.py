@@ -14,12 +14,14 @@ Rules:
 """
 
 import argparse
+import compileall
 import importlib
 import importlib.metadata
 import importlib.util
 import json
 import marshal
 import platform
+import py_compile
 import re
 import shutil
 import sys
@@ -100,8 +102,10 @@ def agent_release(destination: Path, version: str) -> None:
     (destination / "boardwright.toml").write_text(text, encoding="utf-8")
 
 
-def copy_packages(library: Path, distributions: Iterable[importlib.metadata.Distribution]) -> None:
-    """Copy Boardwright and these packages, as they are installed, into `library`, with byte code."""
+def copy_packages(
+    library: Path, distributions: Iterable[importlib.metadata.Distribution], package: Path | None = None
+) -> None:
+    """Copy Boardwright and these packages, as they are installed, into `library`; `package`: another Boardwright."""
     library.mkdir(parents=True)
     for distribution in distributions:
         for file in distribution.files or ():
@@ -111,8 +115,14 @@ def copy_packages(library: Path, distributions: Iterable[importlib.metadata.Dist
             place = library / file
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, place)
-    package = Path(boardwright.__file__).parent  # an editable installation lists no files of the package
-    shutil.copytree(package, library / "boardwright", ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+    own = Path(boardwright.__file__).parent  # an editable installation lists no files of the package
+    shutil.copytree(
+        package or own, library / "boardwright", ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True
+    )
+    if package is not None:
+        compileall.compile_dir(
+            library / "boardwright", quiet=1, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
+        )
     _add_byte_code(library)
 
 
@@ -199,6 +209,8 @@ def _add_byte_code(library: Path) -> None:
             continue
         header = importlib.util.MAGIC_NUMBER + _HASH_BASED_UNCHECKED.to_bytes(4, "little")
         compiled = Path(importlib.util.cache_from_source(source))
+        if compiled.exists():
+            continue  # it is another Boardwright's
         compiled.parent.mkdir(exist_ok=True)
         compiled.write_bytes(header + importlib.util.source_hash(source.read_bytes()) + marshal.dumps(code))
 
