@@ -15,11 +15,13 @@ import pytest
 from boardwright.agent import deployer
 from boardwright.agent.commands import CommandResult
 from boardwright.agent.deployer import Deployer
+from boardwright.agent.deployment import Event
 from boardwright.agent.driver import BoardDriver
 from boardwright.agent.health import Health
 from boardwright.agent.installers import programs
 from boardwright.agent.ledger import Ledger, Record
 from boardwright.agent.plan_source import PlanFound
+from boardwright.agent.ports import Hands
 from boardwright.config.settings import AgentSettings, ClusterSettings
 from boardwright.errors import UnreachableError
 from boardwright.model import software
@@ -27,6 +29,7 @@ from boardwright.model.inventory import Board
 from boardwright.model.location import Location
 from boardwright.model.plan import BoardPlan
 from boardwright.model.report import DeploymentState
+from boardwright.model.software import Target
 from boardwright.protocol.codec import Received, decode
 from boardwright.protocol.messages import Holding, Offer, Request
 from boardwright.protocol.offerer import Catalogued, ServerFacts, answer
@@ -53,8 +56,9 @@ class Server:
             self.blobs |= one.blobs
             self.catalogue[bytes.fromhex(one.target.manifest)] = Catalogued(one.version, Holding.ALL)
 
-    def deploy(self, made: Made) -> None:
-        self.plan = BoardPlan(self.plan.generation + 1, {GROUP: made.target})
+    def deploy(self, made: Made | None) -> None:
+        """The plan names `made` and nothing else, or nothing at all."""
+        self.plan = BoardPlan(self.plan.generation + 1, {made.target.group: made.target} if made else {})
 
     def blob(self, sha256: str) -> bytes:
         if not self.up:
@@ -95,10 +99,14 @@ class _Source:
 class Life:
     """The agent from its start to its end on the files below `directory`; `boot` names the machine's start."""
 
-    def __init__(self, directory: Path, server: Server, boot: str, *, sick: frozenset[str] = frozenset()) -> None:
+    board = BOARD
+
+    def __init__(
+        self, directory: Path, server: Server, boot: str, *, sick: frozenset[str] = frozenset(), now: float = 100.0
+    ) -> None:
         self.root, self.state_dir = directory / "root", directory / "state"
         self.partition = directory / partition.PARTITION
-        self.now = 100.0
+        self.now = now
         self.hooks: list[str] = []  # step and version
         self.saved: list[bytes] = []
         self.on_saved: Callable[[], None] = lambda: None
@@ -107,7 +115,7 @@ class Life:
         with self._around(boot):
             self.state_dir.mkdir(exist_ok=True)
             self.deployer = Deployer(
-                BOARD,
+                self.board,
                 root=self.root,
                 state_dir=self.state_dir,
                 limits=FetchLimits(workers=1, give_up=0.0),
@@ -115,17 +123,29 @@ class Life:
                 environ={},
             )
             self.deployer._downloads = self.deployer._take_overs = self  # type: ignore[assignment]
-            self.deployer.start(lambda group, event: self._later(lambda: self.driver.happened(group, event, self.now)))
+            self.deployer.start(self.post)
             self.ledger = _Ledger(self.state_dir, self)
             self.driver = BoardDriver(
-                _settings(self.root, self.state_dir),
-                hands=self.deployer,
+                _settings(self.root, self.state_dir, self.board),
+                hands=self.hands(),
                 outside=self,
                 ledger=self.ledger,
                 rng=Random(1),
                 now=self.now,
+                fallen=self.fallen,
             )
         self._boot = boot
+
+    def hands(self) -> Hands:
+        """What the driver is given."""
+        return self.deployer
+
+    def fallen(self, target: Target) -> str:
+        del target
+        return ""
+
+    def post(self, group: str, event: Event) -> None:
+        self._later(lambda: self.driver.happened(group, event, self.now))
 
     def run(self, seconds: float, until: Callable[[], bool] = lambda: False) -> bool:
         """Let virtual time go on until `until`, at most `seconds`; whether it came true."""
@@ -247,12 +267,12 @@ class _Ledger(Ledger):
             self._life.on_saved()
 
 
-def _settings(root: Path, state_dir: Path) -> AgentSettings:
+def _settings(root: Path, state_dir: Path, board: Board) -> AgentSettings:
     return AgentSettings(
         cluster=ClusterSettings(
             name=CLUSTER, interfaces=("lo",), multicast=None, trust=state_dir, certificate=state_dir, key=state_dir
         ),
-        board=BOARD,
+        board=board,
         root=root,
         state_dir=state_dir,
         relay_enabled=False,

@@ -32,6 +32,7 @@ class Made:
         *,
         links: Mapping[str, str] = {},
         install: InstallSpec | None = None,
+        group: str = GROUP,
     ) -> None:
         self.version = version
         self.blobs: dict[str, bytes] = {}
@@ -53,7 +54,7 @@ class Made:
         files.extend(FileEntry(path, 0o777, link=link) for path, link in links.items())
         manifest = Manifest(
             schema=SCHEMA,
-            group=GROUP,
+            group=group,
             version=version,
             files=tuple(sorted(files, key=lambda entry: entry.path)),
             directories=(DirectoryEntry("etc", 0o750), DirectoryEntry("spool", 0o1770)),
@@ -62,7 +63,7 @@ class Made:
         )
         data = encode_manifest(manifest)
         self.manifest = manifest
-        self.target = Target(GROUP, version, "*", digest_of(data))
+        self.target = Target(group, version, "*", digest_of(data))
         self.blobs[self.target.manifest] = data
         self.tree = self._tree()
 

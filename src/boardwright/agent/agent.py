@@ -10,6 +10,7 @@ Rules:
 import asyncio
 import functools
 import random
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -23,12 +24,15 @@ from boardwright.agent.driver import BoardDriver
 from boardwright.agent.installers.base import Factory
 from boardwright.agent.installers.registry import find_installers
 from boardwright.agent.ledger import Ledger
+from boardwright.agent.own_release import OwnRelease
 from boardwright.agent.place import location_conflict
 from boardwright.agent.plan_source import PlanFound, find_plan
 from boardwright.agent.reporter import BoardReporter, Postman
 from boardwright.agent.revoking import fetch_revocations, who_knows
 from boardwright.agent.signed_plans import SignedPlans, read_first_root
 from boardwright.agent.worker import Worker
+from boardwright.boot.names import AGENT_GROUP
+from boardwright.boot.release import Boot
 from boardwright.config.settings import AgentSettings
 from boardwright.errors import FailedError, UnreachableError
 from boardwright.model.api import ReportsTaken
@@ -67,10 +71,12 @@ class Station:
         environ: Mapping[str, str],
         postman: Postman,
         installers: Mapping[str, Factory],
+        boot: Boot | None,
     ) -> None:
         self.settings = settings
         self._credentials = credentials
         self.heard_offer = False
+        self._taken = False  # a report, by a server
         self.revoked = RevokedKeys(settings.state_dir / FILE, credentials.authority, write_durably)
         if self.revoked.trouble:
             _log.error("revoked keys", board=settings.board.id, trouble=self.revoked.trouble)
@@ -98,15 +104,18 @@ class Station:
         self._ended = False
         self._sockets: list[ControlSocket] = []
         self._deployer.start(self._post)
+        self._own = OwnRelease(self._deployer, settings.root, boot, self._post, lambda: signal.alarm(0))
         self.driver = BoardDriver(
             settings,
-            hands=self._deployer,
+            hands=self._own,
             outside=self,
             ledger=Ledger(settings.state_dir),
             rng=rng,
             now=time.monotonic(),
             conflict=location_conflict(settings.board.location, credentials.identity.location),
+            fallen=self._own.fallen,
         )
+        self._own.resumed(self.driver.groups.get(AGENT_GROUP))
         self.driver.revoked(self.revoked.number, frozenset())
         self._reporter = BoardReporter(self.driver, rng, int(time.time() * 1000), self._witness.ignored)
 
@@ -123,23 +132,29 @@ class Station:
         )
         self._sockets.append(socket)
 
-    async def run(self, done: Callable[[float], bool]) -> None:
-        """Do what is due, report, sleep until the next wakeup; until `done(now)`."""
+    async def run(self, done: Callable[[float], bool]) -> bool:
+        """Do what is due, report, sleep until the next wakeup; until `done(now)`. True: another release is to run."""
         while not self._ended:
             self._changed.clear()
             now = time.monotonic()
+            self._own.wake(now)
             self.driver.wake(now)
+            if not self.driver.stalled and self._own.due(self.driver.groups.get(AGENT_GROUP)):
+                return True
+            if self._taken and self.driver.plan is not None:
+                self._own.proved()
             report = self._reporter.due(now)
             if report is not None:
                 self._postman.post(report, self._apis)
             if done(now):
-                return
-            wakeup = min(self.driver.next_wakeup(), self._reporter.next_wakeup())
+                return False
+            wakeup = min(self.driver.next_wakeup(), self._reporter.next_wakeup(), self._own.next_wakeup())
             timer = self._loop.call_at(self._loop.time() + max(0.0, wakeup - time.monotonic()), self._changed.set)
             try:
                 await self._changed.wait()
             finally:
                 timer.cancel()
+        return False
 
     def end(self) -> None:
         """Stop taking anything in; ``run`` returns."""
@@ -188,7 +203,7 @@ class Station:
 
     def _post(self, group: str, event: Event) -> None:
         """From a worker thread."""
-        self._in_loop(lambda: self.driver.happened(group, event, time.monotonic()))
+        self._in_loop(lambda: self.driver.happened(group, self._own.heard(group, event), time.monotonic()))
 
     def told(self, answer: ReportsTaken) -> None:
         """From the postman's thread: a server knows this generation, and that this board may try again."""
@@ -198,6 +213,11 @@ class Station:
         if retry > self.driver.retry:
             self._in_loop(lambda: self.driver.retried(retry, time.monotonic()))
         self._in_loop(lambda: self._told_of_revocations(answer.revocations, 0.0))
+        if not self._taken:
+            self._in_loop(self._report_taken)
+
+    def _report_taken(self) -> None:
+        self._taken = True
 
     def _told_of_revocations(self, number: int, delay: float) -> None:
         """Get a newer list in so many seconds, unless that is under way."""
@@ -262,8 +282,14 @@ class Agent:
     """All boards of one process; `credentials` are theirs, in the same order."""
 
     def __init__(
-        self, boards: Sequence[AgentSettings], credentials: Sequence[Credentials], environ: Mapping[str, str]
+        self,
+        boards: Sequence[AgentSettings],
+        credentials: Sequence[Credentials],
+        environ: Mapping[str, str],
+        boot: Boot | None = None,
     ) -> None:
+        """`boot` is what the boot stage told this process."""
+        self._boot = boot
         self._boards = boards
         self._credentials = credentials
         self._environ = environ
@@ -271,16 +297,17 @@ class Agent:
 
     async def run(
         self, stop: asyncio.Event, *, once: bool = False, on_ready: Callable[[str], None] = lambda status: None
-    ) -> None:
+    ) -> bool:
         """Until `stop`; `once`: until every board runs what is wanted. `on_ready`: every board listens and asks.
 
+        True: it ended because another release of the agent is to run.
         With `once` raises FailedError if a board does not, UnreachableError if no server answered.
         """
         postman = Postman(self._client_of, self._told)
         installers = find_installers()
         _log.info("installers", names=" ".join(sorted(installers)))
         self._stations = [
-            Station(settings, credentials, self._environ, postman, installers)
+            Station(settings, credentials, self._environ, postman, installers, self._boot)
             for settings, credentials in zip(self._boards, self._credentials, strict=True)
         ]
         try:
@@ -291,7 +318,7 @@ class Agent:
                 if conflict:
                     _log.warning("nothing is activated", board=board.id, reason=conflict)
             on_ready(f"standing for {', '.join(settings.board.id for settings in self._boards)}")
-            await self._until(stop, once)
+            return await self._until(stop, once)
         finally:
             for station in self._stations:
                 station.end()
@@ -306,20 +333,23 @@ class Agent:
         for station in self._stations:
             station.told(answer)
 
-    async def _until(self, stop: asyncio.Event, once: bool) -> None:
+    async def _until(self, stop: asyncio.Event, once: bool) -> bool:
         begun = time.monotonic()
-        runs: list[asyncio.Task[object]] = [
+        runs: list[asyncio.Task[bool]] = [
             asyncio.create_task(station.run(_never if not once else functools.partial(_done, station, begun)))
             for station in self._stations
         ]
-        stopped: asyncio.Task[object] = asyncio.create_task(stop.wait())
+        stopped = asyncio.create_task(stop.wait())
         try:
-            left = set(runs)
+            left: set[asyncio.Task[bool]] = set(runs)
             while left and not stopped.done():
                 done, _ = await asyncio.wait({*left, stopped}, return_when=asyncio.FIRST_COMPLETED)
-                for finished in left & done:
-                    finished.result()
-                left -= done
+                ended = left & done
+                moved = [finished.result() for finished in ended]  # every one: an error must come out
+                if any(moved):
+                    return True
+                left -= ended
+            return False
         finally:
             for task in (*runs, stopped):
                 task.cancel()

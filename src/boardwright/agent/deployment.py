@@ -80,6 +80,7 @@ class RollingBack(_Phase, frozen=True, tag="rolling-back"):
     """`target` was not healthy and the deployment's `running` takes over again; `reason` and `log` say why.
 
     `bad`: the version is to blame. `waits`: why the disk does not take the step back; it is tried at the deadline.
+    `removal`: nothing went wrong, the plan names no version any more, and nothing runs after this.
     """
 
     target: Target
@@ -89,6 +90,7 @@ class RollingBack(_Phase, frozen=True, tag="rolling-back"):
     log: str = ""
     bad: bool = True
     waits: str = ""
+    removal: bool = False
 
 
 class Failed(_Phase, frozen=True, tag="failed"):
@@ -124,7 +126,7 @@ class BadVersion(msgspec.Struct, frozen=True):
 
 
 class Deployment(msgspec.Struct, frozen=True):
-    """One software group on one board."""
+    """One software group on one board. `unwanted`: the plan names no version, and what runs is to go."""
 
     group: str
     phase: Phase = msgspec.field(default_factory=Idle)
@@ -132,6 +134,7 @@ class Deployment(msgspec.Struct, frozen=True):
     previous: Target | None = None
     wanted: Target | None = None
     bad: tuple[BadVersion, ...] = ()
+    unwanted: bool = False
 
     @property
     def state(self) -> DeploymentState:
@@ -154,12 +157,14 @@ class Deployment(msgspec.Struct, frozen=True):
 class Wanted(msgspec.Struct, frozen=True):
     """The plan names `target` (None: no version; then `reason` says how that comes).
 
-    `bad`: the servers know that this board has tried it and must not try it again.
+    `bad`: the servers know that this board has tried it and must not try it again. `leave`: with no version named, what
+    runs is to go as well.
     """
 
     target: Target | None
     reason: str = ""
     bad: BadVersion | None = None
+    leave: bool = False
 
 
 class Retried(msgspec.Struct, frozen=True):

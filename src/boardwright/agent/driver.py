@@ -11,6 +11,7 @@ Rules:
 """
 
 import math
+from collections.abc import Callable
 
 import msgspec
 
@@ -59,8 +60,9 @@ class BoardDriver:
         now: float,
         timings: Timings = Timings(),
         conflict: str = "",
+        fallen: Callable[[Target], str] = lambda target: "",
     ) -> None:
-        """`conflict`: why nothing may take over on this board (``agent.place``)."""
+        """`conflict`: why nothing may take over on this board (``agent.place``); `fallen`: see ``OwnRelease``."""
         self.settings = settings
         self.board = settings.board
         self.conflict = conflict
@@ -96,7 +98,7 @@ class BoardDriver:
         self._neighbours = Neighbourhood(self.board, outside.neighbour, enabled=settings.relay_enabled)
         self.searching = Searching(self.board, self.asking, timings.request)
         self.groups: dict[str, Deployment] = {}
-        self._resume(now)
+        self._resume(now, fallen)
 
     # --- what comes in ---
 
@@ -274,7 +276,7 @@ class BoardDriver:
 
     # --- the machines ---
 
-    def _resume(self, now: float) -> None:
+    def _resume(self, now: float, fallen: Callable[[Target], str]) -> None:
         names = dict.fromkeys((*self.board.groups, *self._record.groups))
         for group in names:
             found = self._hands.running(group)
@@ -286,8 +288,9 @@ class BoardDriver:
             for kept in (recorded.running, recorded.previous):
                 if kept is not None:
                     self._hands.holds(kept)  # so that its requirements are known
+            fell = fallen(recorded.target) if recorded.target is not None else ""
             self.groups[group], actions = resume(
-                recorded, found, now, self._timing, staged=staged, conflict=self.conflict
+                recorded, found, now, self._timing, staged=staged, conflict=self.conflict, fallen=fell
             )
             self._pending.add(group, actions)
         self._save_and_do(now)

@@ -3,6 +3,8 @@
 Rules:
 
 * A group that the plan names gets it as its wish; one that it names nothing for hears so, with the reason.
+* Boardwright itself goes where the plan names no version of it any more: then the installed program runs again. A plan
+  of generation 0 is none.
 * What the servers withhold, because this board rolled back from it, is wished for and bad: the board keeps what it runs
   and says so, also if it has lost its own memory of it.
 * A higher count of retries than the board has heard of makes it forget what was bad, of every group that is not
@@ -12,6 +14,7 @@ Rules:
 from collections.abc import Iterable, Iterator
 
 from boardwright.agent.deployment import BadVersion, Event, Retried, Wanted
+from boardwright.boot.names import RELEASE_GROUPS
 from boardwright.model.plan import BoardPlan
 
 
@@ -27,4 +30,5 @@ def follow(plan: BoardPlan, groups: Iterable[str], retry: int) -> Iterator[tuple
         if plan.retry > retry:
             yield group, Retried()
         reason = "" if target else f"plan {plan.generation} names no version of {group} for this board"
-        yield group, Wanted(target, reason)
+        leave = group in RELEASE_GROUPS and target is None and plan.generation > 0
+        yield group, Wanted(target, reason, leave=leave)

@@ -12,6 +12,7 @@ Rules:
   another one or the operator says so. The servers remember it, too, for boards that lose their disk.
 * What is not the version's fault (no source, broken download, full disk) is tried again: a bounded number of times with
   back-off, then, as ``failed``, slowly. A rollback that the disk does not take is tried until it does.
+* What the plan names no version of stays as it is; of Boardwright itself it goes, and the installed program runs again.
 * While a version takes over, is probed or rolled back, a new wish only is noted; it is acted on after that.
 * After a restart ``agent.resume`` goes on from the ledger.
 """
@@ -23,6 +24,7 @@ import msgspec
 from boardwright.agent import deployment as d
 from boardwright.agent.deployment import Action, Deployment, Event, Phase
 from boardwright.agent.timing import DEFAULT_TIMING, MachineTiming
+from boardwright.boot.names import RELEASE_GROUPS
 from boardwright.model.report import DeploymentState
 from boardwright.model.software import Target
 
@@ -61,6 +63,8 @@ def step(deployment: Deployment, event: Event, now: float, timing: MachineTiming
 def deadline(deployment: Deployment) -> float | None:
     """When a ``Tick`` is due; None: never. A wish that was noted meanwhile is due at once."""
     phase, wanted = deployment.phase, deployment.wanted
+    if isinstance(phase, d.Idle | d.Confirmed | d.Failed) and _to_go(deployment):
+        return 0.0
     if isinstance(phase, d.Idle | d.Confirmed) and _goal(deployment) is not None:
         return 0.0
     if isinstance(phase, d.Failed) and wanted is not None and not same(wanted, phase.target):
@@ -94,6 +98,10 @@ def _goal(deployment: Deployment) -> Target | None:
     return wanted
 
 
+def _to_go(deployment: Deployment) -> bool:
+    return deployment.unwanted and deployment.wanted is None and deployment.running is not None
+
+
 def _seconds(deployment: Deployment, context: Context) -> float:
     phase = deployment.phase
     return 0.0 if isinstance(phase, d.Idle | d.Confirmed | d.Failed) else max(0.0, context.now - phase.since)
@@ -107,7 +115,7 @@ def _note(deployment: Deployment, event: d.Wanted, context: Context) -> Result:
         bad = tuple(one for one in bad if one.manifest == target.manifest)
         if event.bad is not None and not bad and not same(target, deployment.running):
             bad = (event.bad,)
-    return msgspec.structs.replace(deployment, wanted=event.target, bad=bad), ()
+    return msgspec.structs.replace(deployment, wanted=event.target, bad=bad, unwanted=event.leave), ()
 
 
 def _want(deployment: Deployment, event: d.Wanted, context: Context) -> Result:
@@ -154,12 +162,25 @@ def _go_on(deployment: Deployment, event: d.Tick, context: Context) -> Result:
     """A wish was noted meanwhile, or the time to try again has come."""
     del event
     phase, wanted = deployment.phase, deployment.wanted
+    if _to_go(deployment):
+        return _remove(deployment, context)
     if wanted is not None and not (isinstance(phase, d.Failed) and same(wanted, phase.target)):
         return _want(deployment, d.Wanted(wanted), context)
     goal = _goal(deployment)
     if goal is not None:
         return request(deployment, goal, context)
     return to(deployment, msgspec.structs.replace(phase, deadline=None)), ()
+
+
+def _remove(deployment: Deployment, context: Context) -> Result:
+    """What runs goes. Its files stay until the next version is confirmed: the program may need them to its end."""
+    gone = deployment.running
+    assert gone is not None  # noqa: S101
+    reason = f"the plan names no version of {deployment.group} for this board"
+    until = context.now + context.timing.roll_back
+    phase = d.RollingBack(target=gone, since=context.now, reason=reason, bad=False, removal=True, deadline=until)
+    left = msgspec.structs.replace(deployment, phase=phase, running=None, previous=None)
+    return left, (d.RollBack(gone, None),)
 
 
 def _search_anew(deployment: Deployment, event: d.ServersBack, context: Context) -> Result:
@@ -174,7 +195,7 @@ def _search_anew(deployment: Deployment, event: d.ServersBack, context: Context)
 def _try_now(deployment: Deployment, event: d.ServersBack, context: Context) -> Result:
     """Unless the version is bad: then there is nothing to wait for."""
     del event
-    if deployment.phase.deadline is None:
+    if deployment.phase.deadline is None or _to_go(deployment):
         return deployment, ()
     return _go_on(deployment, d.Tick(), context)
 
@@ -312,8 +333,11 @@ def _rolled_back(deployment: Deployment, event: d.RolledBack, context: Context) 
     del event
     old = deployment.phase
     assert isinstance(old, d.RollingBack)  # noqa: S101
+    if old.removal:
+        return to(deployment, d.Idle(reason=old.reason)), ()
     running = deployment.running
-    what = f"rolled back to {running.version}" if running else f"removed {old.target.version}, nothing runs"
+    rest = "the installed program runs" if deployment.group in RELEASE_GROUPS else "nothing runs"
+    what = f"rolled back to {running.version}" if running else f"removed {old.target.version}, {rest}"
     return _fail(deployment, f"{what}: {old.reason}", old.log, context, bad=old.bad)
 
 
@@ -329,7 +353,7 @@ def _roll_back_again(deployment: Deployment, event: d.RollBackFailed | d.Tick, c
     stop = (d.Stop(old.target),) if isinstance(event, d.Tick) else ()
     if old.attempt + 1 >= timing.restarts:
         reason = f"{old.reason}; rolling back failed {timing.restarts} times: {why}"
-        result, actions = _fail(deployment, reason, old.log, context, bad=True)
+        result, actions = _fail(deployment, reason, old.log, context, bad=not old.removal)
         # What lies in the place of the running version is unknown: nothing may be collected.
         return result, (*stop, *(action for action in actions if not isinstance(action, d.Discard)))
     again = msgspec.structs.replace(old, attempt=old.attempt + 1, deadline=context.now + timing.roll_back)
@@ -356,7 +380,7 @@ _AGAIN = (State.REQUESTING, State.FAILED)
 TABLE: dict[State, dict[type[Event], Transition]] = {
     State.IDLE: {
         d.Wanted: Transition(_SETTLED, _want),
-        d.Tick: Transition(_SETTLED, _go_on, "a wish was noted"),
+        d.Tick: Transition((*_SETTLED, State.ROLLING_BACK), _go_on, "a wish was noted"),
     },
     State.REQUESTING: {
         d.Wanted: Transition(_SETTLED, _want_other, "another version"),
@@ -394,11 +418,11 @@ TABLE: dict[State, dict[type[Event], Transition]] = {
     },
     State.CONFIRMED: {
         d.Wanted: Transition(_SETTLED, _want),
-        d.Tick: Transition(_SETTLED, _go_on, "a wish was noted"),
+        d.Tick: Transition((*_SETTLED, State.ROLLING_BACK), _go_on, "a wish was noted"),
     },
     State.ROLLING_BACK: {
         d.Wanted: Transition((State.ROLLING_BACK,), _note),
-        d.RolledBack: Transition((State.FAILED,), _rolled_back),
+        d.RolledBack: Transition((State.FAILED, State.IDLE), _rolled_back, "idle if the version is not wanted"),
         d.RollBackFailed: Transition((State.ROLLING_BACK, State.FAILED), _roll_back_again, "attempts over: failed"),
         d.Tick: Transition((State.ROLLING_BACK, State.FAILED), _roll_back_again, "too long"),
     },
@@ -406,6 +430,6 @@ TABLE: dict[State, dict[type[Event], Transition]] = {
         d.Wanted: Transition(_SETTLED, _want),
         d.ServersBack: Transition(_SETTLED, _try_now, "not if the version is bad"),
         d.Retried: Transition(_AGAIN, _try_anew, "the operator's word"),
-        d.Tick: Transition(_SETTLED, _go_on, "time to try again"),
+        d.Tick: Transition((*_SETTLED, State.ROLLING_BACK), _go_on, "time to try again"),
     },
 }

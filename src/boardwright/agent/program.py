@@ -1,5 +1,6 @@
 """``boardwright-agent``: reads its configuration, holds its locks and runs until it is told to end.
 
+Where the boot stage says which release runs, the agent ends in order when another one is to run, and becomes that.
 Exit codes: 0 done; 1 failed; 2 wrong usage; 3 another agent runs here; 4 (with --once) no server answered.
 """
 
@@ -16,6 +17,7 @@ from boardwright import __version__, log
 from boardwright.agent.agent import Agent
 from boardwright.agent.lock import StateLock
 from boardwright.agent.memory import one_arena
+from boardwright.boot.release import boot_again, boot_of
 from boardwright.config import AgentSettings, load_agent
 from boardwright.errors import BoardwrightError, UsageError, explain
 from boardwright.log.supervisor import Supervisor
@@ -37,7 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for settings in boards:
                 locks.enter_context(StateLock(settings.state_dir))
             supervisor = Supervisor() if options.once else Supervisor.of(os.environ, os.getpid())
-            asyncio.run(_run(Agent(boards, credentials, dict(os.environ)), supervisor, once=options.once))
+            boot = boot_of(os.environ, os.getpid())
+            agent = Agent(boards, credentials, dict(os.environ), boot)
+            moved = asyncio.run(_run(agent, supervisor, once=options.once))
+        if moved and boot is not None:
+            boot_again(boot, os.environ)
     except (BoardwrightError, OSError) as error:  # a disk that is full at the start is a sentence, too
         sys.stderr.writelines(f"{line}\n" for line in explain("boardwright-agent", error))
         sys.stderr.flush()
@@ -73,17 +79,23 @@ def _check_root(root: Path) -> None:
         )
 
 
-async def _run(agent: Agent, supervisor: Supervisor, *, once: bool) -> None:
+async def _run(agent: Agent, supervisor: Supervisor, *, once: bool) -> bool:
+    """True: another release of the agent is to run."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     keeping = asyncio.create_task(supervisor.keep(lambda: ""))  # its loop is all that it lives by
+    moved = False
     try:
-        await agent.run(stop, once=once, on_ready=supervisor.ready)
+        moved = await agent.run(stop, once=once, on_ready=supervisor.ready)
     finally:
         keeping.cancel()
-        supervisor.ending()
+        if moved:
+            supervisor.changing()
+        else:
+            supervisor.ending()
+    return moved
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,6 +8,7 @@ Rules:
 * A take-over that was interrupted is done again (every step of it may be done twice), a bounded number of times,
   because the new version may be what restarts the board; then it is rolled back. So it is, if nothing may take over on
   this board any more (``agent.place``): it is no longer where it was when the take-over began.
+* A release of the agent itself that fell at the boot stage is rolled back, and bad.
 * A rollback is done again, a confirmed version is confirmed again, a bad version stays bad and is
   removed again.
 * What the disk says is in place beats what the ledger remembers: a board whose root is gone provisions itself.
@@ -30,14 +31,17 @@ def resume(
     *,
     staged: bool = True,
     conflict: str = "",
+    fallen: str = "",
 ) -> Result:
     """Go on after a restart from what the ledger says.
 
     `found` is what the installer says is in place, `staged` whether the version being worked on is whole on disk,
-    `conflict` why nothing may take over on this board.
+    `conflict` why nothing may take over on this board, `fallen` why the boot stage went back from that version.
     """
     phase, context = recorded.phase, Context(now, timing)
     match phase:
+        case d.Activating() | d.Probing() if staged and fallen:
+            return roll_back(to(recorded, msgspec.structs.replace(phase, since=now)), fallen, "", context)
         case d.Activating() | d.Probing() if staged:
             return _take_over_again(recorded, phase, found, context, conflict)
         case d.RollingBack():

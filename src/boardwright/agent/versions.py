@@ -66,7 +66,7 @@ class Versions:
             return found
         for directory in (self._versions, self._manifests):
             directory.mkdir(parents=True, exist_ok=True)
-        name = _name(version.target)
+        name = directory_name(version.target)
         build(self._versions / name)
         sync_directory(self._versions)
         write_durably(self._manifests / name, version.data)
@@ -74,7 +74,7 @@ class Versions:
 
     def find(self, target: Target) -> Installed | None:
         """The version with its manifest, if both are there and the manifest is the one that `target` names."""
-        installed = self._read(_name(target))
+        installed = self._read(directory_name(target))
         return installed if installed is not None and installed.target.manifest == target.manifest else None
 
     def named(self, version: str) -> Installed | None:
@@ -110,7 +110,7 @@ class Versions:
     def intact(self, target: Target) -> Installed | None:
         """The version as it was published; one that programs have altered is removed, unless it is in use."""
         installed = self.find(target)
-        if installed is not None and self._in_use() != _name(target) and self.altered(installed):
+        if installed is not None and self._in_use() != directory_name(target) and self.altered(installed):
             self.discard(target)
             return None
         return installed
@@ -124,7 +124,7 @@ class Versions:
 
     def collect(self, kept: Collection[Target]) -> None:
         """Remove every version but these and the one in use, and what crashes have left. Raises OSError."""
-        names = {_name(target) for target in kept}
+        names = {directory_name(target) for target in kept}
         in_use = self._in_use()
         if in_use is not None:
             names.add(in_use)
@@ -136,9 +136,9 @@ class Versions:
 
     def discard(self, target: Target) -> None:
         """Remove the version unless it is in use. Raises OSError."""
-        if self._in_use() != _name(target):
-            self._remove(_name(target))
-            remove_tree(self._versions / f"{BUILDING}{_name(target)}")  # begun, and cut off
+        if self._in_use() != directory_name(target):
+            self._remove(directory_name(target))
+            remove_tree(self._versions / f"{BUILDING}{directory_name(target)}")  # begun, and cut off
 
     def _in_use(self) -> str | None:
         try:
@@ -179,5 +179,6 @@ def _as_said(path: Path, link: str | None) -> bool:
     return False
 
 
-def _name(target: Target) -> str:
+def directory_name(target: Target) -> str:
+    """Of the version's files, below ``versions``; the boot stage reads it back (``boot.release``)."""
     return f"{target.version}-{target.manifest[:12]}"

@@ -51,7 +51,7 @@ def boot_of(environ: Mapping[str, str], pid: int) -> Boot | None:
             str(said["seen"]),
             str(said["entered"]),
         )
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
     return boot if boot.pid == pid and boot.command else None
 

@@ -28,7 +28,7 @@ from typing import NamedTuple, NoReturn
 
 from boardwright.boot.names import AGENT_GROUP
 from boardwright.boot.release import LINK, VARIABLE, VERSIONS, Boot, boot_of, named, told
-from boardwright.boot.trial import DEADLINE, Moment, Trial, point, read_trial, start, write_trial
+from boardwright.boot.trial import Moment, Trial, left, point, read_trial, start, write_trial
 
 SERVER, AGENT = "server", "agent"
 START_LIMIT = 120  # seconds for a server, as TimeoutStartSec of its unit
@@ -102,11 +102,12 @@ def enter(
 def _guarded(directory: Path, seen: str, become: Callable[[str, str], bool], machine: Machine) -> str:
     """Enter what the trial allows; what the link names if nothing could be entered."""
     before = read_trial(directory)
-    trial, name = start(before, seen, machine.now())
+    now = machine.now()
+    trial, name = start(before, seen, now)
     if not _written(directory, trial, machine):
         name = before.confirmed
     if name == seen and trial.on_trial(name):
-        machine.alarm(DEADLINE)
+        machine.alarm(left(trial, now))
         if become(name, seen):
             return seen
         machine.alarm(0)

@@ -74,6 +74,12 @@ def start(trial: Trial, named: str, now: Moment) -> tuple[Trial, str]:
     return trial._replace(starts=trial.starts + 1), named
 
 
+def left(trial: Trial, now: Moment) -> int:
+    """Seconds that a release on trial has from now on; at least one."""
+    gone = now.seconds - trial.first.seconds if trial.first.boot == now.boot else 0.0
+    return max(1, min(DEADLINE, round(DEADLINE - gone)))
+
+
 def read_trial(directory: Path) -> Trial:
     """The file in the group's `directory`, an empty one if it says nothing that can be read."""
     try:
@@ -88,7 +94,7 @@ def read_trial(directory: Path) -> Trial:
             str(said["fallen"]),
             str(said["reason"]),
         )
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return Trial()
 
 

@@ -369,3 +369,54 @@ def test_a_rollback_that_the_disk_does_not_take_is_tried_until_it_does() -> None
         assert due is not None
         deployment, actions = step(deployment, d.Tick(), due)
         assert actions == (d.RollBack(NEW, OLD),)
+
+
+class TestAGroupThatThePlanDoesNotNameAnyMore:
+    GONE = d.Wanted(None, "plan 7 names no version", leave=True)
+
+    @pytest.mark.parametrize("state", [State.IDLE, State.CONFIRMED, State.FAILED, State.DOWNLOADING, State.STAGED])
+    def test_goes_at_the_next_tick_and_nothing_runs_after_it(self, state: State) -> None:
+        before = to_state(state)
+        runs = before.running
+        assert runs is not None
+        noted, _ = drive(before, self.GONE)
+        assert deadline(noted) == 0.0
+        going, actions = drive(noted, d.Tick())
+        assert going.state is State.ROLLING_BACK
+        assert actions == [d.RollBack(runs, None)]
+        gone, actions = drive(going, d.RolledBack(runs.manifest))
+        assert (gone.state, gone.running, gone.previous, gone.bad) == (State.IDLE, None, None, noted.bad)
+        assert actions == []  # the program may still need its files
+        assert deadline(gone) is None
+
+    @pytest.mark.parametrize("state", [State.ACTIVATING, State.PROBING])
+    def test_goes_after_the_take_over_that_is_under_way(self, state: State) -> None:
+        noted, actions = drive(to_state(state), self.GONE)
+        assert (noted.state, actions) == (state, [])
+        events: list[d.Event] = [d.Activated(NEW.manifest, 1)] if state is State.ACTIVATING else []
+        going, actions = drive(noted, *events, d.Healthy(NEW.manifest), d.Tick())
+        assert actions[-1] == d.RollBack(NEW, None)
+        assert going.running is None
+
+    def test_that_comes_back_meanwhile_is_deployed_after_that(self) -> None:
+        going, _ = drive(to_state(State.CONFIRMED), self.GONE, d.Tick(), d.Wanted(OTHER))
+        gone, _ = drive(going, d.RolledBack(NEW.manifest))
+        assert deadline(gone) == 0.0
+        again, actions = drive(gone, d.Tick())
+        assert (again.state, actions) == (State.REQUESTING, [d.FindSources(OTHER)])
+
+    def test_stays_if_it_is_not_one_that_goes(self) -> None:
+        noted, _ = drive(to_state(State.CONFIRMED), d.Wanted(None, "plan 7 names no version"))
+        assert deadline(noted) is None
+        assert noted.running == NEW
+
+    def test_is_no_bad_version_if_it_cannot_be_taken_away(self) -> None:
+        going, _ = drive(to_state(State.CONFIRMED), self.GONE, d.Tick())
+        failing: list[d.Event] = [d.RollBackFailed(NEW.manifest, "no")] * DEFAULT_TIMING.restarts
+        failed, _ = drive(going, *failing)
+        assert (failed.state, failed.bad) == (State.FAILED, ())
+
+    def test_with_servers_that_are_back_waits_for_its_tick(self) -> None:
+        failed = msgspec.structs.replace(to_state(State.IDLE), phase=d.Failed(target=NEW, reason="x", deadline=9.0))
+        noted, _ = drive(failed, self.GONE)
+        assert drive(noted, d.ServersBack()) == (noted, [])
