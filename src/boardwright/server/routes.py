@@ -39,25 +39,19 @@ from boardwright.server.board_reports import BoardReports
 from boardwright.server.catching_up import CatchingUp
 from boardwright.server.claims import Claims
 from boardwright.server.damage import Damage
-from boardwright.server.deployments import Deployments
 from boardwright.server.door import Door
 from boardwright.server.examiner import Examiner
 from boardwright.server.held import HeldVersions
 from boardwright.server.holdings import Holdings
+from boardwright.server.leading import Leading
 from boardwright.server.members import Members
 from boardwright.server.metadata import MetadataFiles
 from boardwright.server.mirror import Mirror
 from boardwright.server.own_status import OwnStatus
-from boardwright.server.peers import Peers
-from boardwright.server.publishing import Publishing
 from boardwright.server.responder import Responder
-from boardwright.server.restoring import Restoring
 from boardwright.server.rollout_watch import RolloutWatch
 from boardwright.server.scrubber import Checker, Scrubber
 from boardwright.server.standing import ServerStanding
-from boardwright.server.switchover import Switching
-from boardwright.server.trust_changes import TrustChanges
-from boardwright.server.upgrades import Upgrades
 from boardwright.transfer.serve import BlobService
 from boardwright.transfer.store import BlobStore
 
@@ -79,20 +73,14 @@ class ApiParts(msgspec.Struct, frozen=True, kw_only=True):
     responder: Responder
     network: Callable[[], ControlSocket | None]
     status: OwnStatus
-    peers: Peers
-    switching: Switching
-    upgrades: Upgrades
-    publishing: Publishing
-    deployments: Deployments
     watch: RolloutWatch
     intake: uploads.Intake
     held: HeldVersions
     damage: Damage
     scrubber: Scrubber
     checker: Checker
-    trust_changes: TrustChanges
     door: Door
-    restoring: Restoring
+    leading: Leading
     members: Members
     audit: Audit
     examiner: Examiner
@@ -117,7 +105,7 @@ def api(parts: ApiParts, counted: Iterable[Counted]) -> Litestar:
             *metadata.board_routes(MetadataFiles(parts.mirror), parts.catching_up),
             *reports.routes(parts.board_reports, parts.claims, parts.mirror, lambda: members.revoked.number),
             *revocations.routes(members.revoked, members.gossip),
-            *servers.status_routes(parts.peers),
+            *servers.status_routes(parts.leading.peers),
             *audit.routes(parts.audit.copy),
             *checks.routes(parts.checker),
             *diagnosis.routes(parts.examiner),
@@ -128,15 +116,15 @@ def api(parts: ApiParts, counted: Iterable[Counted]) -> Litestar:
         on_the_active=[
             *boards.routes(parts.mirror, parts.board_reports),
             *retries.routes(parts.held),
-            *servers.routes(parts.peers),
-            *switchover.routes(parts.switching),
-            *upgrade.routes(parts.upgrades),
+            *servers.routes(parts.leading.peers),
+            *switchover.routes(parts.leading.switching),
+            *upgrade.routes(parts.leading.upgrades),
             *software.routes(parts.mirror),
-            *uploads.routes(parts.intake, parts.publishing),
-            *deployments.routes(parts.deployments),
-            *metadata.routes(parts.mirror, parts.trust_changes),
+            *uploads.routes(parts.intake, parts.leading.publishing),
+            *deployments.routes(parts.leading.deployments),
+            *metadata.routes(parts.mirror, parts.leading.trust_changes),
             *rollouts.routes(parts.watch),
-            *backups.routes(parts.restoring),
+            *backups.routes(parts.leading.restoring),
             *joins.routes(parts.door.admission, parts.door.tokens),
         ],
         guards=[own_cluster_only(parts.cluster), members_only(members.callers, refused)],

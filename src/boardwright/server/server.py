@@ -53,12 +53,10 @@ from boardwright.server.mirror import Mirror, MirrorState
 from boardwright.server.own_status import OwnStatus
 from boardwright.server.patient_kv import PatientKV
 from boardwright.server.presence import Presence
-from boardwright.server.publishing import PublishEvents, Publishing
 from boardwright.server.reachable import facts_for
 from boardwright.server.registration import keep_registered
 from boardwright.server.replicator import Copying, Replicator
 from boardwright.server.responder import Responder
-from boardwright.server.restoring import Restoring, heard_from
 from boardwright.server.retirement import Retirement
 from boardwright.server.rollout_watch import RolloutWatch
 from boardwright.server.routes import ApiParts, api
@@ -67,7 +65,6 @@ from boardwright.server.silence import SilenceWatch
 from boardwright.server.slots import Slots
 from boardwright.server.standing import ServerStanding
 from boardwright.server.storage import Loop, Storage
-from boardwright.server.trust_changes import TrustChanges
 from boardwright.state.active import RESTORE_HINT, ActiveRole
 from boardwright.state.follow import Follower, Several
 from boardwright.state.lease import Held
@@ -164,11 +161,13 @@ class Server:
             self._kv, self._role.commit, audit.commit, self._mirror, self._board_reports, self._claims.contested
         )
         self._leading = leading(
-            settings.id,
+            settings,
             self._kv,
             self._role,
             audit,
             self._mirror,
+            self._holdings,
+            self._storage,
             self._board_reports,
             self._status,
             self._clocks,
@@ -278,23 +277,8 @@ class Server:
 
     def _api_parts(self, blobs: str, responder: Responder) -> ApiParts:
         storage = self._storage
-        events = PublishEvents(storage.collector.touch, storage.published)
-        publishing = Publishing(
-            self._kv, self._audit.commit, self._mirror, storage.blobs, storage.pieces, events, self._signing, time.time
-        )
-        peers = self._leading.peers
-        restoring = Restoring(
-            self._settings.cluster.name,
-            self._kv,
-            self._role.commit,
-            self._audit.commit,
-            self._mirror,
-            self._holdings,
-            self._signing,
-            heard_from(peers, self._board_reports),
-        )
         return ApiParts(
-            restoring=restoring,
+            leading=self._leading,
             members=self._members,
             audit=self._audit,
             examiner=Examiner(self._settings, self._members, self._status, storage, responder, self._presence),
@@ -310,11 +294,6 @@ class Server:
             responder=responder,
             network=lambda: self._presence.network,
             status=self._status,
-            peers=peers,
-            switching=self._leading.switching,
-            upgrades=self._leading.upgrades,
-            publishing=publishing,
-            deployments=self._leading.deployments,
             watch=self._watch,
             intake=Intake(storage.blobs, storage.pieces, storage.room, storage.collector, self._uploads),
             held=self._held,
@@ -324,7 +303,6 @@ class Server:
             scrubber=storage.scrubber,
             door=self._door,
             checker=storage.checker,
-            trust_changes=TrustChanges(self._kv, self._audit.commit, self._mirror, self._signing),
         )
 
     def _start_loops(self, facts: ServerFacts, replicator: Replicator) -> None:
