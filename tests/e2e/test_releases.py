@@ -79,7 +79,7 @@ def test_a_server_follows_its_release_in_the_same_process_and_back_from_a_sick_o
     assert b"boardwright.server.program" in command  # the release's own, not the script that was started
     assert str(BIN / "boardwright-server").encode() not in command
 
-    publish(cluster, release(cluster.directory, "two", server="sleep 1000"), "2.0", GROUP)
+    publish(cluster, release(cluster.directory, "two", server="exec sleep 1000"), "2.0", GROUP)
     want(cluster, "2.0")
     cluster.until("the server is given up", lambda: cluster.run("status").returncode != 0)
     os.kill(process.pid, 9)  # what hangs is ended by whoever supervises it

@@ -1,10 +1,14 @@
 """The agent's own upgrade with the real program: the boot stage, releases that are good, sick and gone."""
 
 import asyncio
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 from boardwright.boot.names import AGENT_GROUP, SERVER_GROUP
+from boardwright.boot.trial import DEADLINE, Moment, Trial, read_trial, write_trial
 from boardwright.model.report import DeploymentState, GroupReport
 from tests.integration.agent.lab import LabServer, Software, plan, servers
 from tests.integration.agent.test_agent_process import answering, config, until
@@ -96,3 +100,22 @@ def test_the_agent_becomes_its_release_proves_itself_goes_back_from_a_broken_one
 
     with servers(LabServer("c1s1", "1", "1")) as (server,):
         asyncio.run(main(server))
+
+
+def test_the_boot_stage_s_alarm_ends_a_release_that_hangs(tmp_path: Path) -> None:
+    """alarm(2): it lasts over exec, and what is entered has not asked for anything else."""
+    path = tmp_path / "agent.toml"
+    path.write_text(f'[board]\ngroups = ["{AGENT_GROUP}"]\n[agent]\nroot = "root"\n')
+    name = f"1.0-{'a' * 12}"
+    program = tmp_path / "root" / AGENT_GROUP / "versions" / name / "bin/boardwright-agent"
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/bin/sh\nexec sleep 1000\n")
+    program.chmod(0o755)
+    (tmp_path / "root" / AGENT_GROUP / "current").symlink_to(f"versions/{name}")
+    since = (Path("/proc/sys/kernel/random/boot_id").read_text().strip(), time.clock_gettime(time.CLOCK_BOOTTIME))
+    # It was started almost too long ago: a second is left to it.
+    begun = Trial(release=name, starts=1, first=Moment(since[0], since[1] - DEADLINE + 1.5))
+    write_trial(tmp_path / "root" / AGENT_GROUP, begun)
+    command = [Path(sys.executable).parent / "boardwright-agent", "--config", path]
+    assert subprocess.run(command, check=False, timeout=20).returncode == -signal.SIGALRM
+    assert read_trial(tmp_path / "root" / AGENT_GROUP).starts == 2
