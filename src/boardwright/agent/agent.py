@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from boardwright import log
+from boardwright.agent.board_relay import BoardRelay
 from boardwright.agent.commands import CONFIG
 from boardwright.agent.deployer import Deployer
 from boardwright.agent.deployment import Event
@@ -39,6 +40,7 @@ from boardwright.model.api import ReportsTaken
 from boardwright.model.report import DeploymentState
 from boardwright.net.agent_client import AgentClient
 from boardwright.net.multicast import Address, ControlSocket
+from boardwright.protocol.choose import Candidate
 from boardwright.protocol.codec import Dropped, decode
 from boardwright.protocol.messages import Offer, Request
 from boardwright.protocol.timing import RequestTiming, ask_after_announcement
@@ -50,6 +52,7 @@ from boardwright.transfer.sharing import Sharing
 from boardwright.transfer.sources import FetchSource
 from boardwright.trust.credentials import Credentials
 from boardwright.trust.lines import lines_of
+from boardwright.trust.neighbour_door import NeighbourDoor
 from boardwright.trust.neighbours import NeighbourLines
 from boardwright.trust.revoked import FILE, RevokedKeys
 from boardwright.trust.witness import Witness
@@ -84,7 +87,8 @@ class Station:
         cluster = settings.cluster
         self._neighbour_lines = NeighbourLines(credentials, cluster.certificate, cluster.key, self.revoked.keys)
         self.client = AgentClient(self._lines)
-        self._witness = Witness(credentials.authority, time.monotonic(), self.revoked.keys)
+        chassis = credentials.identity.location.chassis if settings.relay_enabled else ""
+        self._witness = Witness(credentials.authority, time.monotonic(), self.revoked.keys, chassis)
         self._plans = SignedPlans(self.client, settings.state_dir, read_first_root(settings.cluster.trust))
         self._deployer = Deployer(
             settings.board,
@@ -103,7 +107,8 @@ class Station:
         self._changed = asyncio.Event()
         self._ended = False
         self._sockets: list[ControlSocket] = []
-        self._deployer.start(self._post)
+        self._relay = BoardRelay(settings, credentials, self._deployer.shelf, self._door, self, rng, time.monotonic())
+        self._deployer.start(self._post, self._relay)
         self._own = OwnRelease(self._deployer, settings.root, boot, self._post, lambda: signal.alarm(0))
         self.driver = BoardDriver(
             settings,
@@ -131,6 +136,8 @@ class Station:
             say=lambda sentence: _log.warning("control network", news=sentence),
         )
         self._sockets.append(socket)
+        self._relay.reached_at([host for host, _ in socket.addresses])
+        self.kept_enough()  # what a killed process has left
 
     async def run(self, done: Callable[[float], bool]) -> bool:
         """Do what is due, report, sleep until the next wakeup; until `done(now)`. True: another release is to run."""
@@ -165,6 +172,7 @@ class Station:
 
     def close(self) -> None:
         """Stop the threads; blocks a bounded time."""
+        self._relay.close()
         self._deployer.close(LET_GO)
         self._refresher.close(0.0)
 
@@ -182,10 +190,34 @@ class Station:
         return HttpSource(source_id, url, self._lines)
 
     def neighbour(self, source_id: str, url: str, sharing: Sharing) -> FetchSource:
-        return NeighbourSource(source_id, url, self._neighbour_lines, sharing, self._relay_url)
+        return NeighbourSource(source_id, url, self._neighbour_lines, sharing, lambda: self._relay.url)
 
-    def _relay_url(self) -> str:
-        return ""
+    # What its relay needs.
+
+    def _door(self) -> NeighbourDoor:
+        cluster = self.settings.cluster
+        return NeighbourDoor(self._credentials, cluster.certificate, cluster.key, self.revoked.keys)
+
+    def soon(self, call: Callable[[], object]) -> None:
+        self._in_loop(call)
+
+    def later(self, seconds: float, call: Callable[[], object]) -> None:
+        self._loop.call_later(seconds, lambda: None if self._ended else call())
+
+    def address_towards(self, address: Address) -> str:
+        return next((own for socket in self._sockets if (own := socket.address_towards(address))), "")
+
+    def send_to(self, data: bytes, address: Address) -> None:
+        for socket in self._sockets:
+            socket.send_to(data, address)
+
+    def joined(self, manifest: str, candidate: Candidate) -> None:
+        self.driver.joined(manifest, candidate)
+
+    def kept_enough(self) -> None:
+        self._deployer.tidy(self.driver.fetching)
+
+    # What comes in.
 
     def _refresh(self, offers: Sequence[Offer], generation: int, era: int) -> None:
         self._fetch_revocations(who_knows(offers, self.revoked.number))
@@ -262,12 +294,13 @@ class Station:
             return
         if isinstance(received.message, Request):
             self.driver.requested(received.message, now)
+            self._relay.heard(received.message, sender, now)
             return
         message = self._witness.hear(received, sender[0], now, self.driver.asking.nonces)
         if message is not None:
             soon = ask_after_announcement(RequestTiming(), self._rng)  # so that boards do not all ask at once
             self._told_of_revocations(message.revocations, soon)
-            if isinstance(message, Offer) and not self.heard_offer:
+            if isinstance(message, Offer) and not message.relay and not self.heard_offer:
                 self.heard_offer = True
                 self._reporter.hurry()
             if self.driver.hear(message, now):

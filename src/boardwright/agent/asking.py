@@ -123,8 +123,12 @@ class Asking:
             return False
         self._settled = True
         # Without any answer the next round follows at once: the requester itself slows down while it waits.
-        self._due = now + (ask_again_after(self._period, self._timing, self._rng) if self.offers else 0.0)
+        self._due = now + (ask_again_after(self._period, self._timing, self._rng) if self._heard_a_server else 0.0)
         return True
+
+    @property
+    def _heard_a_server(self) -> bool:
+        return any(not offer.relay for offer in self.offers)
 
     def hear(self, offer: Offer, now: float) -> bool:
         """Take an offer in; False if it is none for the last round."""

@@ -6,9 +6,8 @@ Rules:
   long download of one group does not hold up the take-over of another.
 * Every action ends in exactly the events that the machine expects; what goes wrong is an event with a reason.
 * A stopped job posts nothing more that counts. A job may be cut off at any point; doing it again ends it.
-* A manifest is kept in STATE_DIR/manifests until its version is staged. The store is emptied of everything that no
-  download of this board still needs, so that broken-off downloads do not fill the disk. Whether a version fits is
-  asked before its first byte (``room``).
+* A manifest is kept in STATE_DIR/manifests until its version is staged. What the store keeps is in ``stock``. Whether
+  a version fits is asked before its first byte (``room``).
 """
 
 import threading
@@ -28,7 +27,7 @@ from boardwright.agent.installers.registry import BUILT_IN, make_installer
 from boardwright.agent.manifests import Manifests, sentence
 from boardwright.agent.memory import give_back
 from boardwright.agent.order import Release
-from boardwright.agent.room import check_room
+from boardwright.agent.stock import RelayPort, Stock
 from boardwright.agent.versions import Installed, Version, Versions
 from boardwright.agent.worker import Worker
 from boardwright.errors import BoardwrightError, FailedError, MalformedError
@@ -37,6 +36,7 @@ from boardwright.model.software import Manifest, Target, variant_fits
 from boardwright.net.agent_client import AgentClient
 from boardwright.transfer.durable import sync_file_system
 from boardwright.transfer.fetch import FetchLimits, fetch
+from boardwright.transfer.shelf import Shelf
 from boardwright.transfer.store import BlobStore
 from boardwright.transfer.tree import build_tree, needed_blobs, reusable
 
@@ -64,6 +64,7 @@ class Deployer:
         self._root = root
         self._manifests = Manifests(state_dir / "manifests", client)
         self._store = BlobStore(state_dir / "store")
+        self._stock = Stock(self._store, self._manifests, limits.store_quota)
         self._limits = limits
         self._client = client
         self._environ = environ
@@ -78,9 +79,20 @@ class Deployer:
         self._jobs: dict[str, threading.Event] = {}  # the stop signal of a group's running or queued job
         self._post: Post = _unheard
 
-    def start(self, post: Post) -> None:
-        """Say where events go."""
+    def start(self, post: Post, relay: RelayPort | None = None) -> None:
+        """Say where events go, and who serves neighbours what is on the `shelf`."""
         self._post = post
+        self._stock.relay = relay or self._stock.relay
+
+    @property
+    def shelf(self) -> Shelf:
+        """What neighbours are served of."""
+        return self._stock.shelf
+
+    def tidy(self, others: tuple[Target, ...]) -> None:
+        """Drop what no download (`others` are under way) and no neighbour needs."""
+        if not self._stock.empty:
+            self._downloads.submit(lambda: self._tidy(others))
 
     # What lies on the disk.
 
@@ -170,6 +182,7 @@ class Deployer:
         except (BoardwrightError, OSError) as error:
             self._answer(download.stop, target, d.DownloadFailed(target.manifest, sentence(error)))
         finally:
+            self._stock.relay.ended(target)
             download.sources.close()
             give_back()
 
@@ -192,10 +205,10 @@ class Deployer:
             have = reusable(manifest, previous.manifest, previous.path) if previous else frozenset()
             blobs = needed_blobs(manifest, have)
             download.needs(sum(blob.size for blob in blobs))
-            self._collect((*others, target))
-            check_room(manifest, blobs, self._store, self._root / target.group)
+            self._stock.make_room(manifest, blobs, self._root / target.group, (target, *others))
             if download.sharing is not None:
                 download.sharing.begin(manifest.blobs)
+                self._stock.relay.begin(target, manifest.blobs, download.sharing)
             fetched = fetch(
                 blobs,
                 download.sources,
@@ -225,7 +238,8 @@ class Deployer:
                     Version(target, manifest, data),
                     lambda destination: build_tree(manifest, self._store, destination, base),
                 )
-        self._collect(others)
+        self._stock.relay.staged(target)
+        self._stock.collect(others)
         sync_file_system(self._store.root)  # else a power cut brings the removed blobs back, and nobody looks again
         try:
             installer.stage(installed)
@@ -309,16 +323,11 @@ class Deployer:
         except OSError as error:
             _log.warning("a version could not be removed", group=target.group, error=sentence(error))
 
-    def _collect(self, others: tuple[Target, ...]) -> None:
-        """Drop every blob and manifest that none of `others` needs."""
-        kept: set[str] = set()
-        for target in others:
-            known = self._manifests.read(target.manifest)
-            if known is not None:
-                kept.update(blob.sha256 for blob in known[1].blobs)
-        for sha256 in (self._store.digests() | self._store.partial_digests()) - kept:
-            self._store.remove(sha256)
-        self._manifests.keep_only({target.manifest for target in others})
+    def _tidy(self, others: tuple[Target, ...]) -> None:
+        try:
+            self._stock.collect(others)
+        except OSError as error:
+            _log.warning("the store could not be tidied", board=self._board.id, error=sentence(error))
 
     def _need(self, target: Target) -> Installed:
         installed = self._find(target)

@@ -36,7 +36,7 @@ from boardwright.model.plan import BoardPlan
 from boardwright.model.report import DeploymentState
 from boardwright.model.software import Target
 from boardwright.protocol import Randomness
-from boardwright.protocol.choose import choose
+from boardwright.protocol.choose import Candidate, choose
 from boardwright.protocol.messages import Announcement, Offer, Request
 from boardwright.protocol.requester import newest_first
 
@@ -133,6 +133,18 @@ class BoardDriver:
             for candidate in (*choice.ranking, *choice.relays):
                 download.join(candidate)
         return True
+
+    def joined(self, manifest: str, candidate: Candidate) -> None:
+        """A neighbour that asked this board's relay is a source of the version, too."""
+        for download in self._downloads.values():
+            if download.target.manifest == manifest:
+                download.join(candidate)
+
+    @property
+    def fetching(self) -> tuple[Target, ...]:
+        """The versions whose download goes on, or is about to."""
+        phases = [one.phase for one in self.groups.values()]
+        return tuple(phase.target for phase in phases if isinstance(phase, d.Requesting | d.Downloading))
 
     def requested(self, request: Request, now: float) -> None:
         """Some board's version request was heard; nobody signs those."""

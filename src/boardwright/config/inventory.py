@@ -62,7 +62,10 @@ class InventoryBoard(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ClusterInventory(msgspec.Struct, frozen=True, kw_only=True):
-    """`engine` as `read_engine` gives it; `multicast` is None where the network has none."""
+    """`engine` as `read_engine` gives it; `multicast` is None where the network has none.
+
+    `relay`: whether boards serve their neighbours what they have.
+    """
 
     path: Path
     name: str
@@ -73,6 +76,7 @@ class ClusterInventory(msgspec.Struct, frozen=True, kw_only=True):
     api_port: int = API_PORT
     blob_port: int = BLOB_PORT
     relay_port: int = RELAY_PORT
+    relay: bool = True
 
     @property
     def servers(self) -> tuple[InventoryBoard, ...]:
@@ -103,6 +107,7 @@ def load_inventory(path: Path) -> ClusterInventory:
         api_port=cluster.get("api_port", port, API_PORT),
         blob_port=cluster.get("blob_port", port, BLOB_PORT),
         relay_port=cluster.get("relay_port", port, RELAY_PORT),
+        relay=cluster.get("relay", flag, True),
     )
     sections.finish(arrays=("board",))
     _check_boards(inventory)

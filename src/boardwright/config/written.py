@@ -36,7 +36,7 @@ def agent_toml(inventory: ClusterInventory, entry: InventoryBoard) -> str:
                 "agent",
                 [("root", str(entry.root or ROOT)), ("state_dir", str(entry.state_dir or STATE_DIR))],
             ),
-            *_table("relay", [("enabled", True), *relay]),
+            *_table("relay", [("enabled", inventory.relay), *relay]),
             _RATES,
             *_table("limits", [("download", "0"), ("relay", "0"), ("store_quota", "0")]),
         ]
@@ -91,6 +91,7 @@ def cluster_toml(inventory: ClusterInventory) -> str:
         ("api_port", inventory.api_port),
         ("blob_port", inventory.blob_port),
         ("relay_port", inventory.relay_port),
+        ("relay", inventory.relay),
     ]
     lines += _table("cluster", cluster)
     for entry in inventory.boards:

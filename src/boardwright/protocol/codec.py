@@ -4,7 +4,8 @@ Rules:
 
 * A datagram is one msgpack array ``[major, kind, body, certificate, signature]``; the body is the message as a
   msgpack map in bytes of its own, so that a signature covers exactly what was sent. More elements and more
-  fields than known are ignored; another major version is not looked into.
+  fields than known are ignored; another major version is not looked into. A sender whom an enroller let in adds the
+  enroller's certificate as the sixth element.
 * Offers and announcements are signed (``sealing``); who believes them looks at certificate and signature
   (``trust.witness``), which gives them their sender's id and place. What a body says of these is dropped here.
 * A request is padded to exactly ``MAX_DATAGRAM`` bytes and a shorter one is dropped: a sender whose address was
@@ -17,6 +18,7 @@ Rules:
 
 import enum
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import msgspec
 
@@ -54,12 +56,13 @@ class Dropped(enum.Enum):
 
 
 class Received(msgspec.Struct, frozen=True):
-    """A decoded datagram; certificate and signature (over `body`) are as they came, not verified."""
+    """A decoded datagram; certificates and signature (over `body`) are as they came, not verified."""
 
     message: Request | Offer | Announcement
     certificate: bytes = b""
     signature: bytes = b""
     body: bytes = b""
+    enroller: bytes = b""
 
 
 class _Envelope(msgspec.Struct, array_like=True, frozen=True):
@@ -68,6 +71,7 @@ class _Envelope(msgspec.Struct, array_like=True, frozen=True):
     body: bytes
     certificate: bytes = b""
     signature: bytes = b""
+    enroller: Any = b""  # later releases may have something else here
 
 
 class _Head(msgspec.Struct, array_like=True, frozen=True):
@@ -125,17 +129,18 @@ def split_request(request: Request) -> list[Request]:
     return parts
 
 
-def encode_offers(offer: Offer, seal: Seal, budget: int = MAX_DATAGRAM) -> list[bytes]:
+def encode_offers(offer: Offer, seal: Seal, budget: int = MAX_DATAGRAM, enroller: bytes = b"") -> list[bytes]:
     """The offer as signed datagrams that stand alone, together at most `budget` bytes; other groups are left out.
 
     Groups are taken in their order. At least one datagram (it says the generation) unless not even that fits.
+    `enroller` is the certificate of who let the sender in, if that was not the authority.
     """
     offer = msgspec.structs.replace(offer, server="", chassis="", slot="")
     datagrams: list[bytes] = []
     left = budget
     waiting = list(offer.groups)
     while True:
-        datagram, taken = _fill(offer, seal, waiting, min(left, MAX_DATAGRAM))
+        datagram, taken = _fill(offer, seal, enroller, waiting, min(left, MAX_DATAGRAM))
         if datagram is None or (datagrams and not taken):
             return datagrams
         datagrams.append(datagram)
@@ -176,7 +181,8 @@ def decode(data: bytes, cluster: str) -> Received | Dropped:
         return Dropped.UNPADDED
     if isinstance(message, Request):
         return Received(_bare(message), envelope.certificate, envelope.signature)
-    return Received(_bare(message), envelope.certificate, envelope.signature, envelope.body)
+    enroller = envelope.enroller if isinstance(envelope.enroller, bytes) else b""
+    return Received(_bare(message), envelope.certificate, envelope.signature, envelope.body, enroller)
 
 
 def _bare(message: Request | Offer | Announcement) -> Request | Offer | Announcement:
@@ -200,12 +206,12 @@ def _padded_size(request: Request) -> int:
     return _ENVELOPE_BYTES + len(_padded(request, 0))
 
 
-def _seal(kind: Kind, body: bytes, certificate: bytes = b"", signature: bytes = b"") -> bytes:
-    return _encoder.encode(_Envelope(MAJOR, kind, body, certificate, signature))
+def _seal(kind: Kind, body: bytes, certificate: bytes = b"", signature: bytes = b"", enroller: bytes = b"") -> bytes:
+    return _encoder.encode((MAJOR, kind, body, certificate, signature, *([enroller] if enroller else [])))
 
 
-def _sealed(kind: Kind, body: bytes, seal: Seal) -> bytes:
-    return _seal(kind, body, seal.certificate, seal.sign(statement(kind, body)))
+def _sealed(kind: Kind, body: bytes, seal: Seal, enroller: bytes = b"") -> bytes:
+    return _seal(kind, body, seal.certificate, seal.sign(statement(kind, body)), enroller)
 
 
 _ENVELOPE_BYTES = len(_seal(Kind.REQUEST, bytes(MAX_DATAGRAM))) - MAX_DATAGRAM
@@ -217,12 +223,12 @@ def _fits(request: Request) -> bool:
     return _padded_size(msgspec.structs.replace(request, padding=b"")) <= MAX_DATAGRAM
 
 
-def _fill(offer: Offer, seal: Seal, groups: list[GroupOffer], room: int) -> tuple[bytes | None, int]:
+def _fill(offer: Offer, seal: Seal, enroller: bytes, groups: list[GroupOffer], room: int) -> tuple[bytes | None, int]:
     """One datagram of at most `room` bytes with the first groups that fit, and how many those are."""
     for count in range(len(groups), -1, -1):
         body = _encoder.encode(msgspec.structs.replace(offer, groups=tuple(groups[:count])))
-        if len(_seal(Kind.OFFER, body, seal.certificate, _LONGEST)) <= room:
-            return _sealed(Kind.OFFER, body, seal), count
+        if len(_seal(Kind.OFFER, body, seal.certificate, _LONGEST, enroller)) <= room:
+            return _sealed(Kind.OFFER, body, seal, enroller), count
     return None, 0
 
 

@@ -9,6 +9,9 @@ Rules:
 * What the board rolled back from (``withheld``) is not offered to it, planned or asked for.
 * What is not held completely is never offered as such: only the catalogue of holdings says ``ALL``.
 * An offer without groups is still an answer: the board need not wait for this server any longer.
+
+A relay (a board that serves its neighbours, ``answer_as_relay``) names no plan and knows no board's part of it: it
+answers boards of its own chassis for manifests of which it has a verified piece, and is silent else.
 """
 
 from collections.abc import Mapping
@@ -78,6 +81,34 @@ def answer(
         groups=tuple(groups.values()),
         revocations=revocations,
     )
+
+
+MAX_BITMAP = 320  # bytes: 2,560 pieces; with that, certificate, signature and names fit into a datagram
+MAX_BITMAP_ENROLLED = 64  # with the enroller's certificate in it, too
+
+
+def answer_as_relay(
+    request: Request, facts: ServerFacts, holdings: Mapping[bytes, Catalogued], load: int, most: int = MAX_BITMAP
+) -> Offer | None:
+    """What a board offers a neighbour that asks, None if it has nothing for it; `holdings` by manifest digest.
+
+    A bitmap of more than `most` bytes is left out: the neighbour asks for it.
+    """
+    near = (request.cluster, request.chassis) == (facts.cluster, facts.location.chassis)
+    if not near or not request.board_type or request.board == facts.server:  # without a type it is a server that asks
+        return None
+    offered = (_wanted(query, _NO_PLAN, holdings) for query in request.groups)
+    groups = tuple(
+        one if len(one.pieces) <= most else msgspec.structs.replace(one, pieces=b"")
+        for one in offered
+        if one is not None
+    )
+    if not groups:
+        return None
+    return Offer(facts.cluster, request.nonce, blobs=facts.blobs, load=load, relay=True, groups=groups)
+
+
+_NO_PLAN = BoardPlan(0)
 
 
 def _planned(query: GroupQuery, plan: BoardPlan, holdings: Mapping[bytes, Catalogued]) -> GroupOffer | None:

@@ -31,7 +31,6 @@ ALONE_SERVER = 3  # stretches at a time, as without relays
 TEAM = 2  # boards for each server that ask it: with more, each waits longer for its first piece
 STARVED = 0.25  # seconds without a piece, longer in a larger chassis, after which anybody asks a server for anything
 LONGEST_STARVED = 1.0  # seconds, if relays have something and are only full
-LONELY = 2.0  # seconds; if none of those who ask has a piece to give by then, nobody else relays
 FAR_START = 0.5  # seconds in which mates are heard of that begin because of the same announcement
 FAR = 2  # pieces at a time over an inter-chassis link: one comes while the next is asked for
 NEIGHBOURS = 6  # relays that a board has lines to: ten are no faster, four are slower among 32 boards (``sim.swarm``)
@@ -170,11 +169,7 @@ class Pieces:
     @property
     def shared(self) -> bool:
         """Whether others of the chassis were heard of."""
-        return bool(self.bringers.size) or self._relayed
-
-    @property
-    def _relayed(self) -> bool:
-        return any(one.relay for one in self._sources.values())
+        return bool(self.bringers.size) or any(one.relay for one in self._sources.values())
 
     def next(self, ready: Collection[str], busy: Collection[str], now: float) -> Fetch | Ask | Wait:
         """What an idle line does now; `ready` may be asked, `busy` are full and may be soon, others were left."""
@@ -182,7 +177,7 @@ class Pieces:
         sound = [one for one in there if not one.failed]
         own = [one for one in sound if one.tier is Tier.SAME_BOARD and one.whole]
         near = own or [one for one in sound if one.tier is not Tier.ELSEWHERE]
-        shared = self.shared and not own and (self._relayed or now - self._began < LONELY)
+        shared = self.shared and not own
         team = self._team(ready, busy, sum(not one.relay for one in near), now)
         fetch = self._from_near(near, team, busy, shared=shared, now=now)
         if fetch is None and now - self._began >= FAR_START and not self._near_server(sound, busy, now):

@@ -4,7 +4,8 @@ Rules:
 
 * The same datagrams (same nonces) are repeated with back-off and jitter until enough was heard.
 * Enough is: an offer of the board's own server that holds every wanted group whole and is not older than the board;
-  or an answer of every server that the board knows of; or a short window after the first offer; or giving up.
+  or an answer of every server that the board knows of; or a short window after the first server's offer; or
+  giving up. Relays hurry nobody: they know no plan.
 * Whoever decided goes on listening: later offers join, for the failover list.
 * Offers are kept once per sender. What one sender says in several datagrams, repetitions or out of order is
   merged so that the order of arrival does not matter: the newer generation speaks for the plan, the better
@@ -24,6 +25,7 @@ from boardwright.protocol.messages import GroupOffer, GroupQuery, Holding, Offer
 from boardwright.protocol.timing import RequestTiming, repeat_after
 
 MAX_SENDERS = 256  # twice the servers and relays of a large cluster's chassis; a flood must not fill the memory
+MAX_RELAYS = 64  # of these; neighbours of one chassis, so that stolen boards' names keep no server out
 MAX_VERSIONS = 4  # per group and sender: the planned one, the wanted one, and both again after a new plan
 
 
@@ -104,6 +106,8 @@ class Requester:
         known = self._offers.get(offer.server)
         if known is None and len(self._offers) >= MAX_SENDERS:
             return False
+        if known is None and offer.relay and sum(one.relay for one in self._offers.values()) >= MAX_RELAYS:
+            return False
         answered = self._answered.setdefault(offer.server, set())
         offer = msgspec.structs.replace(offer, groups=self._asked(offer.groups))
         merged = offer if known is None else _merge(known, offer)
@@ -112,7 +116,7 @@ class Requester:
         answered.add(offer.nonce)
         self._offers[offer.server] = merged
         self.heard_at.setdefault(offer.server, now)
-        if self.first_heard_at is None:
+        if self.first_heard_at is None and not offer.relay:
             self.first_heard_at = now
         return True
 

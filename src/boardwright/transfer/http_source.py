@@ -7,16 +7,12 @@ Rules:
   is used as long as the start is the start of the blob.
 * What a server that sends byte after byte without an end keeps a thread busy with, another thread can break off.
 * Bytes go from the socket straight into the caller's buffer.
-* On a slow line bytes come a packet at a time, and waking up for each costs more than all the rest: the kernel is asked
-  to wait for more of them (SO_RCVLOWAT), as many as come in ``GULP_TIME`` at the pace of the line, never so many that
-  the end of an answer would be waited for in vain.
 """
 
 import contextlib
 import http.client
 import re
 import socket
-import time
 import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -36,10 +32,6 @@ _SIZE = re.compile(_NUMBER)
 _CONTENT_RANGE = re.compile(rf"bytes ({_NUMBER})-({_NUMBER})/({_NUMBER}|\*)")
 MAX_SHOWN = 100  # characters of a header that a reason repeats
 _BUSY = (429, 503)
-GULP = 64 * 1024  # bytes; four records of TLS. Measured at 100 Mbit/s: a fifth less CPU for each received byte
-GULP_TIME = 0.05  # seconds; a fortieth of the time after which a silent source is left
-LEAST_GULP = 8 * 1024  # bytes; below, the line is so slow that wake-ups cost nothing
-_TAIL = GULP + 32 * 1024  # bytes at the end of an answer that are waited for one by one; a record is held back by TLS
 
 
 class LacksError(SourceError):
@@ -66,7 +58,6 @@ class HttpSource:
         with contextlib.suppress(HTTPError, ValueError):
             self._prefix = urllib3.util.parse_url(url).path or ""
             self._pool = lines.pool(url, maxsize=CONNECTIONS, block=False, retries=False)
-        self.pace = 0.0  # bytes per second of the last answer
         self._lines: weakref.WeakSet[HTTPConnection] = weakref.WeakSet()
         if self._pool is not None:
             self._make: Callable[..., Any] = self._pool.ConnectionCls
@@ -76,7 +67,7 @@ class HttpSource:
         """Ask for a range; raises SourceError with a sentence that names the status or the cause."""
         response = self.get(f"/v1/blobs/{sha256}", {"Range": f"bytes={start}-{start + length - 1}"}, timeout)
         try:
-            return HttpRange(self, response, _length(self.url, sha256, response, start, length), timeout)
+            return HttpRange(self.url, response, _length(self.url, sha256, response, start, length), timeout)
         except SourceError:
             response.close()
             response.release_conn()
@@ -119,42 +110,24 @@ class HttpSource:
 class HttpRange:
     """The open answer; `length` bytes will come."""
 
-    def __init__(self, source: HttpSource, response: urllib3.BaseHTTPResponse, length: int, timeout: float) -> None:
+    def __init__(self, url: str, response: urllib3.BaseHTTPResponse, length: int, timeout: float) -> None:
         self.length = length
-        self._source = source
-        self._url = source.url
+        self._url = url
         self._left = length
-        self._gulp = 1
         self._timeout = timeout
         self._response = response
         self._raw = _raw(response)
 
     def readinto(self, buffer: memoryview) -> int:
         """Fill `buffer` as far as this range reaches; raises SourceError."""
-        most, gulp = self._left, min(GULP, int(self._source.pace * GULP_TIME))
-        if gulp >= LEAST_GULP and self._left > 2 * _TAIL:
-            most -= _TAIL
-        else:
-            gulp = 1
-        begun = time.monotonic()
         try:
-            self._wait_for(gulp)
-            count: int = self._raw.readinto(buffer[:most])
+            count: int = self._raw.readinto(buffer[: self._left])
         except (HTTPError, OSError, http.client.HTTPException) as error:
             raise SourceError(f"{self._url} {_cause(error, self._timeout)}") from error
         if not count:
             raise SourceError(f"{self._url} ended the answer {self._left} bytes early")
         self._left -= count
-        if count >= LEAST_GULP:
-            self._source.pace = count / max(time.monotonic() - begun, 1e-6)
         return count
-
-    def _wait_for(self, gulp: int) -> None:
-        """Let the kernel wake this thread when so many bytes are there."""
-        connection = self._response.connection
-        if gulp != self._gulp and isinstance(connection, HTTPConnection) and connection.sock is not None:
-            connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, gulp)
-            self._gulp = gulp
 
     def abort(self) -> None:
         """Shut the line down under a reader in another thread."""

@@ -4,7 +4,6 @@ Rules:
 
 * Each request says what this board has and where its own relay is, each answer what the neighbour has (``sharing``).
 * A relay that has not, or no longer, what it is asked for is asked again later: it may get it.
-* A full relay is asked again soon: its places change hands ten times a second.
 * A neighbour that hangs is left sooner than a server: there are others.
 """
 
@@ -18,7 +17,6 @@ from boardwright.transfer.sharing import HEADER, Sharing
 from boardwright.transfer.sources import SourceError
 
 STALL = 1.0  # seconds without a byte
-BUSY = 0.1  # seconds until a full relay is asked again, whatever it says: a piece takes it about as long
 LACKS = 1.0  # seconds until a relay is asked again that had not what it was asked for
 ADDRESS = "Boardwright-Relay"  # header: where the asker's own relay is
 _FOUND, _NONE = 200, 404
@@ -40,10 +38,6 @@ class NeighbourSource(HttpSource):
             return super().open_range(sha256, start, length, min(timeout, STALL))
         except LacksError as error:
             raise SourceError(str(error), wait=LACKS) from error
-        except SourceError as error:
-            if error.busy:
-                raise SourceError(str(error), wait=BUSY, busy=True) from error
-            raise
 
     def ask(self, timeout: float) -> None:
         """Ask for the whole bitmap."""

@@ -3,7 +3,7 @@
 Rules:
 
 * ``GET /v1/pieces/<manifest>`` answers which pieces of a version are here (bitmap), ``GET /v1/blobs/<sha256>`` with a
-  range the bytes, if all of them lie in verified pieces, else 404. Each answer with bytes says in ``PIECES`` what this
+  range the bytes, if all of them lie in verified pieces, else 404. Each answer with bytes says in ``HEADER`` what this
   board has of the version; so may each request what the asker has, which is handed on as news of that one.
 * Only neighbours get in (the `door`), and what they may do is bounded: handshakes at a time, lines of each and of all,
   what they send (``relay_line``), answers at once (``relay_desk``). Who is silent makes room.
@@ -26,20 +26,21 @@ from typing import Protocol
 import msgspec
 
 from boardwright.errors import BoardwrightError
+from boardwright.model.location import Location
 from boardwright.model.software import PIECE_SIZE, RANGE_SIZE
+from boardwright.transfer.neighbour import ADDRESS
 from boardwright.transfer.ranges import Span, parse_range
 from boardwright.transfer.rate import TokenBucket
 from boardwright.transfer.relay_desk import HEAD_ROOM, Desk
 from boardwright.transfer.relay_line import BadRequestError, GoneError, Limits, Line, Request, defer, head_of
+from boardwright.transfer.sharing import HEADER, write_news
 from boardwright.transfer.shelf import Shelf
 
-PIECES, ADDRESS = "Boardwright-Pieces", "Boardwright-Relay"
 MAX_LINES = 24  # a chassis has 16 boards, and each asks some six neighbours over two lines
 LINES_EACH = 4  # of one board; it asks over two, and may have some that broke
 GREETINGS = 8  # handshakes at a time: whoever cannot show a certificate takes no more
 FAIR_IDLE = 2.0  # seconds of silence after which a line is closed if another board wants its place
 CAPPED_STEP = 16 * 1024  # bytes at least, under a cap
-MAX_NEWS = 1000  # bytes of a bitmap in a header: a version of 8 GB; for larger ones there is /v1/pieces
 MAX_URL = 256
 BACKLOG = 16
 _BLOB = re.compile(r"/v1/blobs/([0-9a-f]{64})")
@@ -52,6 +53,9 @@ class Neighbour(Protocol):
     @property
     def id(self) -> str: ...
 
+    @property
+    def location(self) -> Location: ...
+
 
 class Door(Protocol):
     """What is needed of ``trust.neighbour_door``."""
@@ -62,9 +66,10 @@ class Door(Protocol):
 
 
 class News(msgspec.Struct, frozen=True):
-    """A neighbour has told where its own relay is, at the address that it speaks from, and what it has (`PIECES`)."""
+    """A neighbour has told where its own relay is, at the address that it speaks from, and what it has (`HEADER`)."""
 
     board: str
+    location: Location
     url: str
     said: str
 
@@ -183,7 +188,8 @@ class Relay:
 
     def _serve(self, line: Line) -> None:
         secure = line.secure = self._door.greet(line.plain, self._limits.handshake)
-        board = self._door.who(secure).id
+        who = self._door.who(secure)
+        board = who.id
         with self._lock:
             if sum(1 for one in self._lines if one.board == board) >= LINES_EACH:
                 raise BadRequestError("lines")
@@ -198,14 +204,14 @@ class Relay:
                 line.say(400, f"Boardwright-Error: {error}\r\n", keep=False)
                 return
             self._door.who(secure)  # it may have been revoked since the last request
-            self._take_news(line, request)
+            self._take_news(line, who, request)
             keep = request.keep
             self._answer(line, request)
 
-    def _take_news(self, line: Line, request: Request) -> None:
-        said, url = request.headers.get(PIECES.lower(), ""), request.headers.get(ADDRESS.lower(), "")
+    def _take_news(self, line: Line, who: Neighbour, request: Request) -> None:
+        said, url = request.headers.get(HEADER.lower(), ""), request.headers.get(ADDRESS.lower(), "")
         if said and len(url) <= MAX_URL and url.startswith((f"https://{line.peer}:", f"https://[{line.peer}]:")):
-            self._news(News(line.board, url, said))
+            self._news(News(who.id, who.location, url, said))
 
     # --- answers ---
 
@@ -245,7 +251,8 @@ class Relay:
             line.say(404, keep=request.keep)
             return
         try:
-            news = write_news(found.manifest, self._shelf.bitmap(found.manifest) or b"")
+            said = write_news(found.manifest, self._shelf.bitmap(found.manifest) or b"")
+            news = f"{HEADER}: {said}\r\n" if said else ""
             with self._desk.place(line.board, self._limits.patience) as buffer:
                 if buffer is None:
                     self.refused["busy"] += 1
@@ -268,8 +275,8 @@ class Relay:
                 raise BadRequestError("file")  # it was cut short; the line ends, and the asker sees it
             first = HEAD_ROOM - len(head)
             buffer[first:HEAD_ROOM] = head
-            line.send(buffer[first : HEAD_ROOM + count], self._limits.piece_time)
             self.bytes_served += count
+            line.send(buffer[first : HEAD_ROOM + count], self._limits.piece_time)
             at, head = at + count, b""
 
     @property
@@ -277,11 +284,6 @@ class Relay:
         """Bytes of one write: under a cap so few that an answer is never silent for long."""
         rate = self._limits.rate
         return PIECE_SIZE if not rate else max(CAPPED_STEP, min(PIECE_SIZE, rate // 8))
-
-
-def write_news(manifest: str, bitmap: bytes) -> str:
-    """The header that says what of `manifest` is here; '' if that is too long for a header."""
-    return f"{PIECES}: {manifest[:16]}:{bitmap.hex()}\r\n" if 0 < len(bitmap) <= MAX_NEWS else ""
 
 
 def _why(error: Exception) -> str:

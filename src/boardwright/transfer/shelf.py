@@ -57,7 +57,7 @@ class Shelf:
         places: dict[str, Place] = {}
         count = 0
         for blob in blobs:
-            places.setdefault(blob.sha256, Place(count, blob.size))
+            places[blob.sha256] = Place(count, blob.size)
             count += blob.piece_count
         with self._lock:
             self._versions[target.manifest] = _Version(target, places, count, have)
@@ -104,6 +104,11 @@ class Shelf:
         with self._lock:
             version = self._versions.get(manifest)
         return None if version is None else (version.target, version.count)
+
+    def digests(self) -> set[str]:
+        """The blobs of all versions that are here."""
+        with self._lock:
+            return {sha256 for version in self._versions.values() for sha256 in version.places}
 
     def size(self, sha256: str) -> int | None:
         """Bytes of the blob if it belongs to a version that is here."""

@@ -7,6 +7,8 @@ Rules:
   with forgeries keeps nobody else from being heard.
 * The certificate must be the authority's, a server's and not revoked, the signature that of its key. Then, and only
   then, the message gets its sender's id and place; what it says of these itself is nothing.
+* A board may offer, too, as a relay (its offer says so) and to boards of its own chassis only. Its word counts for what
+  it has of a version and where that is: not for plans, generations, APIs, lists of revoked keys, or copies under way.
 * Everything that is not believed is counted by its reason and said to nobody.
 """
 
@@ -17,12 +19,13 @@ import msgspec
 
 from boardwright.protocol.budget import Budget
 from boardwright.protocol.codec import Received
-from boardwright.protocol.messages import Announcement, Kind, Offer, Request
+from boardwright.protocol.messages import Announcement, Holding, Kind, Offer, Request
 from boardwright.protocol.sealing import statement
 from boardwright.trust.errors import RevokedError, UntrustedError
 from boardwright.trust.identity import Authority, Role
 
 UNASKED, CROWDED, REVOKED, NO_SERVER, UNTRUSTED = "unasked", "crowded", "revoked", "no-server", "untrusted"
+NO_NEIGHBOUR = "no-neighbour"
 
 
 def nobody() -> frozenset[str]:
@@ -31,10 +34,16 @@ def nobody() -> frozenset[str]:
 
 
 class Witness:
-    """`revoked` answers the digests of revoked keys; `now` is seconds of a clock that never goes back."""
+    """`revoked` answers the digests of revoked keys; `now` is seconds of a clock that never goes back.
 
-    def __init__(self, authority: Authority, now: float, revoked: Callable[[], frozenset[str]] = nobody) -> None:
+    `chassis` is that of the board whose witness it is; '' believes no relays.
+    """
+
+    def __init__(
+        self, authority: Authority, now: float, revoked: Callable[[], frozenset[str]] = nobody, chassis: str = ""
+    ) -> None:
         self._authority = authority
+        self._chassis = chassis
         self._revoked = revoked
         self._budget = Budget(now)
         self._keys: dict[str, str] = {}  # of the servers that were believed last; the authority has certified each
@@ -68,16 +77,31 @@ class Witness:
             return CROWDED
         kind = Kind.OFFER if isinstance(message, Offer) else Kind.ANNOUNCEMENT
         try:
-            found = self._authority.verify(received.certificate, revoked=self._revoked())
+            found = self._authority.verify(received.certificate, received.enroller, revoked=self._revoked())
             found.check(received.signature, statement(kind, received.body))
         except RevokedError:
             return REVOKED
         except UntrustedError:
             return UNTRUSTED
         who = found.identity
-        if who.role is not Role.SERVER:
+        relayed = isinstance(message, Offer) and message.relay
+        if who.role is not (Role.BOARD if relayed else Role.SERVER):
             return NO_SERVER
+        if relayed and (not self._chassis or who.location.chassis != self._chassis):
+            return NO_NEIGHBOUR
         self._keys[who.id] = who.key
+        if isinstance(message, Offer) and message.relay:
+            message = _as_relay(message)
         if isinstance(message, Announcement):
             return msgspec.structs.replace(message, server=who.id)
         return msgspec.structs.replace(message, server=who.id, chassis=who.location.chassis, slot=who.location.slot)
+
+
+def _as_relay(offer: Offer) -> Offer:
+    """What counts of a board's offer."""
+    groups = tuple(
+        msgspec.structs.replace(group, planned=False, copied=None)
+        for group in offer.groups
+        if group.holding in (Holding.ALL, Holding.PART)
+    )
+    return msgspec.structs.replace(offer, generation=0, api="", revocations=0, groups=groups)

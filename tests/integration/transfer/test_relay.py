@@ -6,10 +6,13 @@ from typing import Self
 
 import pytest
 
+from boardwright.model.location import Location
 from boardwright.model.software import PIECE_SIZE
-from boardwright.transfer.relay import ADDRESS, PIECES, News
+from boardwright.transfer.neighbour import ADDRESS
+from boardwright.transfer.relay import News
 from boardwright.transfer.relay_desk import AT_ONCE, AT_ONCE_YIELDING, EACH_AT_ONCE
 from boardwright.transfer.relay_line import Limits
+from boardwright.transfer.sharing import HEADER
 from boardwright.trust.credentials import Credentials
 from tests.integration.transfer.relays import BLOB, DATA, PACK, SMALL, TARGET, Asker, Running, neighbours
 from tests.tls import LAB
@@ -26,7 +29,7 @@ class TestWhatIsServed:
                 assert answer.status == 206
                 assert answer.body == DATA[start : last + 1]
                 assert answer.headers["Content-Range"] == f"bytes {start}-{last}/{len(DATA)}"
-                assert answer.headers[PIECES] == f"{HELD}:1f"
+                assert answer.headers[HEADER] == f"{HELD}:1f"
             assert asker.span(PACK, 0, 999).body == SMALL
             assert one.relay.bytes_served == 1 + PIECE_SIZE + 5 + len(DATA) + PIECE_SIZE + 1000
 
@@ -82,14 +85,14 @@ class TestNewsOfWhoAsks:
     def test_are_handed_on_with_the_neighbour_s_name(self, tmp_path: Path) -> None:
         heard: list[News] = []
         with Running(tmp_path, news=heard.append) as one, Asker(one.relay.address, ASKER) as asker:
-            assert asker.span(PACK, 0, 9, f"{PIECES}: {HELD}:03", f"{ADDRESS}: https://127.0.0.1:6690").status == 206
-            assert heard == [News("c1s4", "https://127.0.0.1:6690", f"{HELD}:03")]
+            assert asker.span(PACK, 0, 9, f"{HEADER}: {HELD}:03", f"{ADDRESS}: https://127.0.0.1:6690").status == 206
+            assert heard == [News("c1s4", Location("1", "4"), "https://127.0.0.1:6690", f"{HELD}:03")]
 
     def test_of_another_host_are_not(self, tmp_path: Path) -> None:
         heard: list[News] = []
         with Running(tmp_path, news=heard.append) as one, Asker(one.relay.address, ASKER) as asker:
             for url in ("https://127.0.0.2:6690", "http://127.0.0.1:6690", "https://127.0.0.1.evil:1", "x" * 300):
-                assert asker.span(PACK, 0, 9, f"{PIECES}: {HELD}:03", f"{ADDRESS}: {url}").status == 206
+                assert asker.span(PACK, 0, 9, f"{HEADER}: {HELD}:03", f"{ADDRESS}: {url}").status == 206
             assert not heard
 
 

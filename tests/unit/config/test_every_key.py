@@ -122,6 +122,7 @@ INVENTORY = {
     "cluster.api_port": WHOLE,
     "cluster.blob_port": WHOLE,
     "cluster.relay_port": WHOLE,
+    "cluster.relay": FLAG,
     "board.id": [*NAME, '"operator"'],
     "board.chassis": PLACE,
     "board.slot": PLACE,

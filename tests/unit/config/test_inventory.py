@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from boardwright.config import load_inventory, load_operator, load_server
-from boardwright.config.written import server_toml
+from boardwright.config import load_agent, load_inventory, load_operator, load_server
+from boardwright.config.written import agent_toml, cluster_toml, server_toml
 from boardwright.errors import UsageError
 from boardwright.model.location import Location
 
@@ -53,6 +53,19 @@ class TestWhatIsRead:
     def test_the_engine_s_path_resolves_against_the_file(self, tmp_path: Path) -> None:
         inventory = load_inventory(write(tmp_path, HEAD, 'engine = "sqlite:state.db"', ONE))
         assert inventory.engine == f"sqlite:{tmp_path}/state.db"
+
+    @pytest.mark.parametrize(("said", "relays"), [("", True), ("relay = true", True), ("relay = false", False)])
+    def test_whether_boards_relay_goes_into_each_board_s_file_and_the_copy(
+        self, tmp_path: Path, said: str, relays: bool
+    ) -> None:
+        inventory = load_inventory(write(tmp_path, HEAD, said, ONE, board("c1s2", "1", "2")))
+        assert inventory.relay is relays
+        for entry in inventory.boards:
+            file = tmp_path / f"{entry.board.id}.toml"
+            file.write_text(agent_toml(inventory, entry))
+            assert load_agent(file).relay_enabled is relays
+        (tmp_path / "copy.toml").write_text(cluster_toml(inventory))
+        assert load_inventory(tmp_path / "copy.toml").relay is relays
 
     def test_the_same_slot_of_another_chassis_is_another_place(self, tmp_path: Path) -> None:
         assert len(load_inventory(write(tmp_path, HEAD, ONE, board("c2s1", "2", "1"))).boards) == 2

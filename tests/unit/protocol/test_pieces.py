@@ -11,7 +11,6 @@ from boardwright.protocol.pieces import (
     FAR,
     FAR_START,
     LATE_AT_LEAST,
-    LONELY,
     LONGEST,
     LONGEST_STARVED,
     NEIGHBOURS,
@@ -153,12 +152,6 @@ class TestServersOfTheChassis:
         pieces = next(one for slot in range(3, 11) if isinstance(ask(one := _member(slot)), Wait))
         assert isinstance(ask(pieces, STARVED), Wait)
         assert fetched(pieces, 2 * STARVED).source == "c1s1"
-
-    def test_where_nobody_else_relays_servers_are_asked_as_by_one_board_alone(self) -> None:
-        pieces = next(one for slot in range(3, 11) if isinstance(ask(one := _member(slot)), Wait))
-        brings(pieces, fetched(pieces, 1.0), 1.1)
-        assert len(all_that_is_asked(pieces, 1.2)) <= 1
-        assert [one.count for one in all_that_is_asked(pieces, LONELY)] == [2, 2]
 
     def test_who_waits_for_full_relays_asks_a_server_later(self) -> None:
         pieces = next(one for slot in range(3, 11) if isinstance(ask(one := _member(slot)), Wait))

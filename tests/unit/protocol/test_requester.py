@@ -12,7 +12,7 @@ from boardwright.model.inventory import Board
 from boardwright.model.location import Location
 from boardwright.protocol.codec import MAX_DATAGRAM, Received, decode
 from boardwright.protocol.messages import GroupOffer, GroupQuery, Holding, Offer, Request
-from boardwright.protocol.requester import MAX_SENDERS, MAX_VERSIONS, Requester, newest_first
+from boardwright.protocol.requester import MAX_RELAYS, MAX_SENDERS, MAX_VERSIONS, Requester, newest_first
 from boardwright.protocol.timing import RequestTiming
 
 TIMING = RequestTiming()
@@ -204,6 +204,15 @@ class TestDeciding:
         assert round_.decided(101.0 + TIMING.window)
         assert round_.decided_at == 101.0 + TIMING.window
 
+    def test_relays_hurry_nobody_because_they_know_no_plan(self) -> None:
+        round_ = requester()
+        (request,) = asked(round_)
+        round_.hear(offer(request.nonce, "c1s9", whole(), slot="9", relay=True), 100.001)
+        assert not round_.decided(101.0)
+        round_.hear(offer(request.nonce, "a"), 101.0)
+        assert round_.decided(101.0 + TIMING.window)
+        assert len(round_.offers) == 2
+
     def test_a_server_that_replicates_does_not_wait_for_itself(self) -> None:
         round_ = requester(known=("c1s1", "c1s2"), ignored=("c1s1",))
         (request,) = asked(round_)
@@ -304,6 +313,15 @@ class TestHearing:
         for number in range(3 * MAX_SENDERS):
             round_.hear(offer(request.nonce, f"liar-{number}"), 100.0)
         assert len(round_.offers) == MAX_SENDERS
+
+    def test_relays_however_many_leave_places_for_servers(self) -> None:
+        round_ = requester()
+        (request,) = asked(round_)
+        for number in range(2 * MAX_SENDERS):
+            round_.hear(offer(request.nonce, f"stolen-{number}", relay=True), 100.0)
+        assert len(round_.offers) == MAX_RELAYS
+        assert round_.hear(offer(request.nonce, "c1s1"), 100.0)
+        assert round_.hear(offer(request.nonce, "stolen-0", whole(), relay=True), 100.0)
 
     def test_a_flood_of_versions_of_one_sender_is_bounded(self) -> None:
         round_ = requester()

@@ -6,7 +6,7 @@ import pytest
 from boardwright.model.location import Location
 from boardwright.protocol.budget import BURST
 from boardwright.protocol.codec import Received, decode, encode_announcement, encode_offers, encode_request
-from boardwright.protocol.messages import Announcement, GroupOffer, Offer, Request
+from boardwright.protocol.messages import Announcement, GroupOffer, Holding, Offer, Request
 from boardwright.protocol.sealing import Seal
 from boardwright.trust.identity import Role
 from boardwright.trust.witness import Witness
@@ -127,3 +127,83 @@ def test_requests_need_no_signature_and_are_not_for_boards(board: Board) -> None
     assert board.hear(encode_request(request)) is None
     assert not board.witness.ignored
     assert IDENTITIES.board("c1s3").identity.location == Location("1", "9")
+
+
+class TestARelay:
+    """A board that offers what it has; it may lie as it likes."""
+
+    OFFER = Offer(
+        "core1",
+        NONCE,
+        generation=99,
+        api="https://10.0.0.9:1",
+        blobs="https://10.0.0.9:6690",
+        relay=True,
+        groups=(GroupOffer("platform", "1", bytes(32), Holding.PART, pieces=b"\x05"),),
+        revocations=77,
+    )
+    BOARD = IDENTITIES.board("c1s9", "1", "9")
+
+    def hear(self, data: bytes, chassis: str = "1") -> Offer | str:
+        witness = Witness(IDENTITIES.authority, 0.0, chassis=chassis)
+        received = decode(data, "core1")
+        assert isinstance(received, Received)
+        heard = witness.hear(received, "10.0.0.9", 1.0, {NONCE})
+        return heard if isinstance(heard, Offer) else next(iter(witness.ignored))
+
+    def test_says_what_it_has_and_where_and_nothing_else(self) -> None:
+        heard = self.hear(offered(self.OFFER, self.BOARD))
+        assert isinstance(heard, Offer)
+        assert (heard.server, heard.chassis, heard.slot, heard.relay) == ("c1s9", "1", "9", True)
+        assert (heard.blobs, heard.api, heard.generation, heard.revocations) == ("https://10.0.0.9:6690", "", 0, 0)
+        said = self.OFFER.groups[0]
+        assert heard.groups == (msgspec.structs.replace(said, planned=False),)
+
+    def test_keeps_nobody_waiting_for_what_it_says_to_prepare(self) -> None:
+        groups = (
+            GroupOffer("platform", "1", bytes(32), Holding.PREPARING, copied=5),
+            GroupOffer("platform", "2", bytes(32), Holding.NONE),
+        )
+        heard = self.hear(offered(msgspec.structs.replace(self.OFFER, groups=groups), self.BOARD))
+        assert isinstance(heard, Offer)
+        assert heard.groups == ()
+
+    def test_of_another_chassis_is_not_believed(self) -> None:
+        assert self.hear(offered(self.OFFER, IDENTITIES.board("c2s9", "2", "9"))) == "no-neighbour"
+
+    def test_is_not_believed_by_who_wants_none(self) -> None:
+        assert self.hear(offered(self.OFFER, self.BOARD), chassis="") == "no-neighbour"
+        nowhere = IDENTITIES.board("c1s9", "", "")
+        assert self.hear(offered(self.OFFER, nowhere), chassis="") == "no-neighbour"
+
+    def test_is_no_server_and_a_server_is_none(self) -> None:
+        assert self.hear(offered(msgspec.structs.replace(self.OFFER, relay=False), self.BOARD)) == "no-server"
+        assert self.hear(offered(self.OFFER, SERVER)) == "no-server"
+        for role in (Role.VIEWER, Role.ADMIN, Role.ENROLLER):
+            assert self.hear(offered(self.OFFER, IDENTITIES.person(role))) == "no-server"
+
+    def test_announces_nothing(self) -> None:
+        witness = Witness(IDENTITIES.authority, 0.0, chassis="1")
+        received = decode(encode_announcement(Announcement("core1", generation=9), self.BOARD), "core1")
+        assert isinstance(received, Received)
+        assert witness.hear(received, "10.0.0.9", 1.0) is None
+        assert witness.ignored == {"no-server": 1}
+
+    def test_is_believed_if_an_enroller_let_it_in_whose_certificate_it_brings(self) -> None:
+        board = IDENTITIES.enrolled("c1s9")
+        heard = self.hear(encode_offers(self.OFFER, board, enroller=board.chain[1])[0])
+        assert isinstance(heard, Offer)
+        assert heard.server == "c1s9"
+        assert self.hear(encode_offers(self.OFFER, board)[0]) == "untrusted"
+        assert self.hear(encode_offers(self.OFFER, board, enroller=SERVER.certificate)[0]) == "untrusted"
+        assert self.hear(encode_offers(self.OFFER, board, enroller=b"nothing")[0]) == "untrusted"
+
+    def test_is_not_believed_when_it_or_its_enroller_is_revoked(self) -> None:
+        board = IDENTITIES.enrolled("c1s9")
+        enroller = IDENTITIES.authority.verify(board.chain[1]).identity.key
+        for revoked in (board.identity.key, enroller):
+            witness = Witness(IDENTITIES.authority, 0.0, lambda key=revoked: frozenset({key}), "1")  # type: ignore[misc]
+            received = decode(encode_offers(self.OFFER, board, enroller=board.chain[1])[0], "core1")
+            assert isinstance(received, Received)
+            assert witness.hear(received, "10.0.0.9", 1.0, {NONCE}) is None
+            assert witness.ignored == {"revoked": 1}
