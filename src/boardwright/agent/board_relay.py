@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from boardwright import log
+from boardwright.agent.memory import give_back
 from boardwright.config.readers import RELAY_PORT, write_address
 from boardwright.config.settings import Address, AgentSettings
 from boardwright.model.location import Tier
@@ -244,7 +245,7 @@ class BoardRelay:
         self._served.pop(manifest, None)
         if not self._served and self._relay is not None:
             relay, self._relay = self._relay, None
-            threading.Thread(target=relay.stop, args=(STOPPING,), name="relay end", daemon=True).start()
+            threading.Thread(target=_end, args=(relay,), name="relay end", daemon=True).start()
 
     def _url(self, relay: Relay, host: str) -> str:
         listening, port = relay.address
@@ -263,3 +264,8 @@ class BoardRelay:
             where = Source(news.board, news.location.chassis, news.location.slot, Tier.SAME_CHASSIS)
             candidate = Candidate(where, news.url, "", 0, relay=True, pieces=bitmap)
             self._outside.soon(functools.partial(self._outside.joined, manifest, candidate))
+
+
+def _end(relay: Relay) -> None:
+    relay.stop(STOPPING)
+    give_back()  # its lines and buffers were the last of a deployment

@@ -49,6 +49,8 @@ class Desk:
                     self._boards[board] -= 1
                     self._boards += Counter()  # forget who has none
                     self._buffers.append(buffer)
+                    if not self._boards:
+                        del self._buffers[1:]  # one is at hand; who comes seldom needs no more
                     self._changed.notify_all()
 
     def clear(self) -> None:
