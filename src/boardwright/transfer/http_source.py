@@ -69,7 +69,10 @@ class HttpSource:
         try:
             return HttpRange(self.url, response, _length(self.url, sha256, response, start, length), timeout)
         except SourceError:
-            response.close()
+            if response.headers.get("Content-Length") == "0":
+                response.read()  # nothing: the line is as good as before
+            else:
+                response.close()
             response.release_conn()
             raise
 

@@ -81,8 +81,14 @@ class Lines:
             raise LocationValueError(f"{url[:200]!r} is no https URL")
         return self._pool_class(None)(parts.host, parts.port, **self._secured(None), **options)
 
-    def server(self, certificate: bytes) -> Identity | None:
+    def enroller(self, line: ssl.SSLSocket) -> bytes:
+        """The certificate of who let in the other end of `line`, as far as that can be; servers are certified alone."""
+        del line
+        return b""
+
+    def server(self, certificate: bytes, enroller: bytes = b"") -> Identity | None:
         """Who the server is that showed `certificate` (DER), None if nobody knows yet; raises UntrustedError."""
+        del enroller
         if self._authority is None:
             return None
         found = self._of_the_cluster(certificate)
@@ -90,11 +96,11 @@ class Lines:
             raise UntrustedError(f"{found.id} answers as a server and is none ({found.role.value})")
         return found
 
-    def _of_the_cluster(self, certificate: bytes) -> Identity:
+    def _of_the_cluster(self, certificate: bytes, enroller: bytes = b"") -> Identity:
         """Whose certificate it is; raises UntrustedError."""
         if self._authority is None:
             raise UntrustedError("who joins knows nobody yet")
-        return self._authority.verify(certificate, revoked=self._revoked()).identity
+        return self._authority.verify(certificate, enroller, self._revoked()).identity
 
     @property
     def has_name(self) -> bool:
@@ -138,6 +144,7 @@ class _Line(HTTPSConnection):
     lines: Lines
     seconds: float
     certificate = b""
+    enroller = b""
     server = ""  # the id of who is at the other end
     _proving = False
     _token = ""  # that the request bears
@@ -148,7 +155,8 @@ class _Line(HTTPSConnection):
         try:
             super().connect()
             self.certificate = self.sock.getpeercert(binary_form=True) or b""  # type: ignore[union-attr]  # connected
-            found = self.lines.server(self.certificate)
+            self.enroller = self.lines.enroller(self.sock)  # type: ignore[arg-type]  # all lines are TLS
+            found = self.lines.server(self.certificate, self.enroller)
             self.server = found.id if found is not None else ""
             self.is_verified = True  # by that; who joins knows better only by what comes, and urllib3 need not warn him
         except (ssl.SSLCertVerificationError, UntrustedError) as error:
@@ -163,7 +171,7 @@ class _Line(HTTPSConnection):
         if self.is_closed:
             self.connect()
         else:
-            self.lines.server(self.certificate)  # it may have been revoked since the last request
+            self.lines.server(self.certificate, self.enroller)  # it may have been revoked since the last request
         if isinstance(self.sock, DeadlineSocket):
             self.sock.deadline = time.monotonic() + self.seconds
         # Held from here on: another thread may drop it meanwhile, and a request without one would be refused for good.

@@ -47,9 +47,9 @@ class NeighbourDoor:
 
     def who(self, line: ssl.SSLSocket) -> Identity:
         """Who the neighbour at the other end is; raises UntrustedError."""
-        certificate, *above = chain_of(line)[:2]
-        enroller = b"".join(one for one in above if one != self._authority.certificate)
-        found = self._authority.verify(certificate, enroller, revoked=self._revoked()).identity
+        chain = chain_of(line)
+        enroller = enroller_of(chain, self._authority.certificate)
+        found = self._authority.verify(chain[0], enroller, revoked=self._revoked()).identity
         if found.role not in NEIGHBOURS or found.location.chassis != self._chassis:
             raise UntrustedError(f"{found.id} ({found.role.value}, chassis {found.location.chassis}) is no neighbour")
         return found
@@ -63,6 +63,11 @@ def chain_of(line: ssl.SSLSocket) -> tuple[bytes, ...]:
     if not shown:
         raise UntrustedError("who is at the other end has shown no certificate")
     return shown
+
+
+def enroller_of(chain: tuple[bytes, ...], root: bytes) -> bytes:
+    """The certificate that vouches for the first of `chain`, if it is not that of the authority (`root`) itself."""
+    return b"".join(one for one in chain[1:2] if one != root)
 
 
 def _context(authority: Authority, certificate: Path, key: Path) -> ssl.SSLContext:

@@ -9,6 +9,7 @@ Rules:
 * No clock is needed, as for lines to servers.
 """
 
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from boardwright.trust.credentials import Credentials
 from boardwright.trust.errors import UntrustedError
 from boardwright.trust.identity import Identity, Role
 from boardwright.trust.lines import Lines, nobody
+from boardwright.trust.neighbour_door import chain_of, enroller_of
 
 
 class NeighbourLines(Lines):
@@ -33,6 +35,7 @@ class NeighbourLines(Lines):
         revoked: Callable[[], frozenset[str]] = nobody,
     ) -> None:
         super().__init__(credentials.authority, None, revoked)
+        self._root = credentials.authority.certificate
         self._chassis = credentials.identity.location.chassis
         self._files = certificate, key
         self._loaded = False
@@ -47,9 +50,13 @@ class NeighbourLines(Lines):
             self._loaded = True
         return super().pool(url, **options)
 
-    def server(self, certificate: bytes) -> Identity | None:
+    def enroller(self, line: ssl.SSLSocket) -> bytes:
+        """As ``Lines``: a board that joined shows its enroller's certificate, too."""
+        return enroller_of(chain_of(line), self._root)
+
+    def server(self, certificate: bytes, enroller: bytes = b"") -> Identity | None:
         """Who the neighbour is that showed `certificate` (DER); raises UntrustedError."""
-        found = self._of_the_cluster(certificate)
+        found = self._of_the_cluster(certificate, enroller)
         if found.role not in (Role.BOARD, Role.SERVER) or found.location.chassis != self._chassis:
             raise UntrustedError(f"{found.id} ({found.role.value}, chassis {found.location.chassis}) is no neighbour")
         return found

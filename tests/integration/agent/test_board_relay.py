@@ -2,6 +2,7 @@
 
 import random
 import socket
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self
@@ -22,6 +23,7 @@ from boardwright.protocol.codec import Received, decode
 from boardwright.protocol.messages import GroupOffer, GroupQuery, Holding, Offer, Request
 from boardwright.protocol.offerer import MAX_BITMAP, MAX_BITMAP_ENROLLED
 from boardwright.transfer.neighbour import ADDRESS, NeighbourSource
+from boardwright.transfer.relay import Neighbour
 from boardwright.transfer.sharing import HEADER, Sharing
 from boardwright.transfer.sources import SourceError
 from boardwright.transfer.store import BlobStore
@@ -98,9 +100,9 @@ class Here:
         )
         store = BlobStore(tmp_path / "state" / "store")
         self.stock = Stock(store, Manifests(tmp_path / "manifests", AgentClient(LAB.lines())), quota)
-        self.relay = BoardRelay(
-            settings, who, self.stock.shelf, lambda: door_of(who), self.outside, random.Random(1), 0.0
-        )
+        self.greeted = 0
+        self._door = door_of(who)
+        self.relay = BoardRelay(settings, who, self.stock.shelf, lambda: self, self.outside, random.Random(1), 0.0)
         self.relay.reached_at(["127.0.0.1"])
         self.stock.relay = self.relay
         self.sharing = Sharing("c1s3", TARGET.manifest)
@@ -111,6 +113,15 @@ class Here:
 
     def __exit__(self, *_: object) -> None:
         self.relay.close()
+
+    # The door of its relay, which counts.
+
+    def greet(self, line: socket.socket, seconds: float) -> ssl.SSLSocket:
+        self.greeted += 1
+        return self._door.greet(line, seconds)
+
+    def who(self, line: ssl.SSLSocket) -> Neighbour:
+        return self._door.who(line)
 
     def downloads(self, pieces: int) -> None:
         """The download has begun, and brought these pieces."""
@@ -333,25 +344,52 @@ class TestANeighbourThatAsksTheRelay:
 class TestBothEnds:
     """A neighbour's download as it comes to this relay."""
 
+    def test_a_board_that_joined_gives_pieces_too(self, tmp_path: Path) -> None:
+        with Here(tmp_path, LAB.enrolled("c1s9")) as here:
+            here.downloads(1)
+            source, _ = asking(here, tmp_path)
+            assert take(source, PIECE_SIZE) == DATA[:PIECE_SIZE]
+            source.close()
+
+    def test_the_line_stays_when_the_answer_is_no(self, tmp_path: Path) -> None:
+        with Here(tmp_path) as here:
+            here.downloads(1)
+            source, _ = asking(here, tmp_path)
+            for _ in range(5):
+                with pytest.raises(SourceError, match="404"):
+                    source.open_range(BLOB.sha256, 2 * PIECE_SIZE, 10, 2.0)
+                assert take(source, 10) == DATA[:10]
+            assert here.greeted == 1
+            source.close()
+
     def test_pieces_and_news_travel(self, tmp_path: Path) -> None:
         with Here(tmp_path) as here:
             here.downloads(0b0011)
-            sharing = Sharing("c1s4", TARGET.manifest)
-            sharing.begin((BLOB, PACK))
-            sharing.open((BLOB, PACK), 0b0100)
-            lines = NeighbourLines(NEIGHBOUR, *files_of(NEIGHBOUR, tmp_path))
-            source = NeighbourSource("c1s3", here.relay.url, lines, sharing, lambda: "https://127.0.0.1:6699")
+            source, sharing = asking(here, tmp_path)
             sharing.join("c1s3", Tier.SAME_CHASSIS, relay=True, pieces=b"\x01")
             source.ask(2.0)
-            reader = source.open_range(BLOB.sha256, 0, 2 * PIECE_SIZE, 2.0)
-            buffer = memoryview(bytearray(2 * PIECE_SIZE))
-            filled = 0
-            while filled < len(buffer):
-                filled += reader.readinto(buffer[filled:])
-            reader.close()
-            assert bytes(buffer) == DATA[: 2 * PIECE_SIZE]
+            assert take(source, 2 * PIECE_SIZE) == DATA[: 2 * PIECE_SIZE]
             with pytest.raises(SourceError, match="404"):
                 source.open_range(BLOB.sha256, 2 * PIECE_SIZE, 10, 2.0)
             source.close()
             assert [one.source.id for _, one in here.outside.sources] == ["c1s4"]
             assert here.outside.sources[0][1].blobs == "https://127.0.0.1:6699"
+
+
+def asking(here: Here, tmp_path: Path) -> tuple[NeighbourSource, Sharing]:
+    """A neighbour that downloads the version, too."""
+    sharing = Sharing("c1s4", TARGET.manifest)
+    sharing.begin((BLOB, PACK))
+    sharing.open((BLOB, PACK), 0b0100)
+    lines = NeighbourLines(NEIGHBOUR, *files_of(NEIGHBOUR, tmp_path))
+    return NeighbourSource("c1s3", here.relay.url, lines, sharing, lambda: "https://127.0.0.1:6699"), sharing
+
+
+def take(source: NeighbourSource, count: int) -> bytes:
+    """The first bytes of the blob."""
+    reader = source.open_range(BLOB.sha256, 0, count, 2.0)
+    buffer, filled = memoryview(bytearray(count)), 0
+    while filled < count:
+        filled += reader.readinto(buffer[filled:])
+    reader.close()
+    return bytes(buffer)

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
+import msgspec
 import pytest
 
 from boardwright.model.location import Location
@@ -19,7 +20,7 @@ from boardwright.trust.identity import Role
 from boardwright.trust.issuing import Issuer, new_key
 from boardwright.trust.lines import client_context
 from tests.identities import Identities
-from tests.integration.transfer.relays import BLOB, DATA, PACK, SMALL, Asker, Running, door_of, neighbours
+from tests.integration.transfer.relays import BLOB, DATA, PACK, SMALL, Asker, Running, door_of, files_of, neighbours
 from tests.tls import LAB
 
 ASKER = LAB.board("c1s4", slot="4")
@@ -42,6 +43,13 @@ def gets_nothing(one: Running, who: Credentials | None) -> bool:
         return True
 
 
+def _in_the_chassis(role: Role) -> Credentials:
+    """Somebody who is no board, with a place in the relay's chassis."""
+    key = new_key()
+    made = LAB.issuer.issue("c1s1", role, Location("1", "1"), key.public_key())
+    return Credentials((made,), key, LAB.authority)
+
+
 class TestStrangers:
     @pytest.mark.parametrize(
         "who",
@@ -51,9 +59,18 @@ class TestStrangers:
             LAB.board("c2s4", chassis="2", slot="4"),
             LAB.server("c2s1", chassis="2"),
             LAB.person(Role.ADMIN),
-            LAB.person(Role.ENROLLER),
+            _in_the_chassis(Role.ADMIN),
+            _in_the_chassis(Role.ENROLLER),
         ],
-        ids=["no certificate", "another cluster", "another chassis", "its server", "an operator", "an enroller"],
+        ids=[
+            "no certificate",
+            "another cluster",
+            "another chassis",
+            "its server",
+            "an operator",
+            "here",
+            "an enroller",
+        ],
     )
     def test_hear_nothing(self, tmp_path: Path, who: Credentials | None) -> None:
         with Running(tmp_path) as one:
@@ -86,16 +103,19 @@ class TestStrangers:
         context = client_context(LAB.authority)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.maximum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(*files_of(ASKER, tmp_path))
         with Running(tmp_path) as one, socket.create_connection(one.relay.address, timeout=20) as plain:
             with pytest.raises(ssl.SSLError), context.wrap_socket(plain):
                 pass
             assert serves(one)
 
     def test_who_connects_and_says_nothing_keeps_nobody_out_for_long(self, tmp_path: Path) -> None:
-        with Running(tmp_path, limits=QUICK) as one, contextlib.ExitStack() as silent:
-            for _ in range(3 * GREETINGS):
+        limits = msgspec.structs.replace(QUICK, handshake=2.0)
+        with Running(tmp_path, limits=limits) as one, contextlib.ExitStack() as silent:
+            for _ in range(2 * GREETINGS):
                 silent.enter_context(socket.create_connection(one.relay.address))
-            assert one.relay.lines <= GREETINGS
+            assert _soon(lambda: one.relay.refused["lines"] == GREETINGS)
+            assert one.relay.lines == GREETINGS
             assert _soon(lambda: serves(one))
 
     def test_a_handshake_that_trickles_ends(self, tmp_path: Path) -> None:
