@@ -25,6 +25,7 @@ from boardwright.protocol.messages import MAX_DATAGRAM, Announcement, Offer
 from boardwright.sim.seal import SimSeal
 from boardwright.transfer.options import SoftwareOptions, read_options
 from boardwright.transfer.pack import pack
+from boardwright.transfer.relay_line import BadRequestError, read_head
 from boardwright.trust.errors import UntrustedError
 from boardwright.trust.identity import identity_of, read_certificate, read_uri
 from boardwright.trust.joining import check_proof, read_public_key, read_token
@@ -41,6 +42,15 @@ def manifest(data: bytes) -> None:
         found = decode_manifest(data)
         check_manifest(found)
         assert decode_manifest(encode_manifest(found)) == found
+
+
+def relay_request(data: bytes) -> None:
+    """What a neighbour says to a relay is a request without a body, or refused."""
+    with contextlib.suppress(BadRequestError):
+        found = read_head(data)
+        assert found.method.isupper()
+        assert found.path.startswith("/")
+        assert found.headers.get("content-length", "0") == "0"
 
 
 def codec(data: bytes) -> None:
@@ -141,6 +151,7 @@ def audit(data: bytes) -> None:
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "manifest": manifest,
     "codec": codec,
+    "relay": relay_request,
     "bodies": bodies,
     "settings": settings,
     "archive": archive,

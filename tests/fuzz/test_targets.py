@@ -24,6 +24,21 @@ CERTIFICATE = good_certificate()
 AUDIT_LOG = good_audit_log()
 
 
+class TestRelays:
+    @MANY
+    @given(
+        st.one_of(
+            st.binary(max_size=300),
+            st.lists(
+                st.sampled_from([b"GET", b" ", b"/v1/blobs/", b"HTTP/1.1", b"\r\n", b"Range: bytes=0-9", b":", b"x"])
+            ).map(b"".join),
+            st.binary(max_size=60).map(lambda noise: b"GET /x HTTP/1.1\r\nRange: bytes=0-1" + noise),
+        )
+    )
+    def test_of_anything(self, data: bytes) -> None:
+        targets.relay_request(data)
+
+
 class TestManifests:
     @MANY
     @given(st.one_of(st.binary(max_size=300), VALUES.map(json)))

@@ -93,7 +93,7 @@ class Line:
         if not 0 <= end <= MAX_HEAD:
             raise BadRequestError(f"the head of a request has {MAX_HEAD} bytes at most")
         self._rest = data[end + 4 :]
-        return _read_head(data[:end])
+        return read_head(data[:end])
 
     def say(self, status: int, headers: str = "", body: bytes = b"", *, keep: bool) -> None:
         """A short answer."""
@@ -113,7 +113,7 @@ class Line:
         return self.secure.recv(MAX_HEAD)
 
 
-def _read_head(head: bytes) -> Request:
+def read_head(head: bytes) -> Request:
     """A request out of its head; raises BadRequestError. It has no body: nobody who only asks sends one."""
     first, *lines = head.split(b"\r\n")
     match = _REQUEST.fullmatch(first)
