@@ -8,7 +8,8 @@ Rules:
   else has is said, and the board goes on without a relay; nothing here fails a deployment.
 * A control board's agent does not relay: its server serves the chassis.
 * A neighbour that asks by multicast gets a signed offer a few milliseconds later, so that a whole chassis does not
-  answer at one moment; within a budget, as at servers. Who asks the relay itself and says where its own is, is a source
+  answer at one moment; within a budget, as at servers. Who asks while there is nothing yet is answered as soon as there
+  is a first piece. Who asks the relay itself and says where its own is, is a source
   from then on.
 * ``begin``, ``staged``, ``ended`` and ``url`` are for any thread, the rest for the loop's.
 """
@@ -44,6 +45,7 @@ ANY = ("0.0.0.0", "::")  # of a board with several addresses; who asks is told t
 JITTER = 0.01  # seconds in which the boards of a chassis answer one after the other
 MAX_NEIGHBOURS = 64  # who become sources by asking; more than a chassis has boards
 STOPPING = 0.5  # seconds that lines get to end
+WAITING = 3.0  # seconds for which a question is open; a board that downloads asks each two
 MAX_PENDING = 64  # offers that wait for their moment; more than a chassis has boards
 # A chassis has some 16 boards; each asks a few times a second when it begins, then every two seconds.
 RATES = Rates(
@@ -111,6 +113,8 @@ class BoardRelay:
         self._rng = rng
         self._budget = Budget(now, RATES)
         self._pending = 0
+        self._waiting: dict[str, tuple[Request, Address, float]] = {}  # who asked while there was nothing to offer
+        self._now = now
         self._lock = threading.Lock()
         self._served: dict[str, _Served] = {}
         self._downloading: set[str] = set()
@@ -126,6 +130,7 @@ class BoardRelay:
             return
         with self._lock:
             self._served[target.manifest] = _Served(sharing)
+            sharing.on_first = lambda: self._outside.soon(self._answer_waiting)
             self._downloading.add(target.manifest)
             self.shelf.begin(target, blobs, lambda: sharing.bitmap)
             self._open()
@@ -167,7 +172,7 @@ class BoardRelay:
 
     def heard(self, request: Request, sender: Address, now: float) -> None:
         """Some board has asked; nobody signs that."""
-        relay = self._relay
+        relay, self._now = self._relay, now
         if relay is None or self._pending >= MAX_PENDING or not self._budget.admits(sender[0], now):
             return
         identity = self._credentials.identity
@@ -177,7 +182,12 @@ class BoardRelay:
         most = MAX_BITMAP_ENROLLED if enroller else MAX_BITMAP
         offer = answer_as_relay(request, facts, self._holdings(request), relay.load, most)
         if offer is None:
+            if request.chassis == identity.location.chassis:
+                self._waiting = {name: one for name, one in self._waiting.items() if now - one[2] <= WAITING}
+                if len(self._waiting) < MAX_PENDING:
+                    self._waiting[request.board] = request, sender, now
             return
+        self._waiting.pop(request.board, None)
 
         def send() -> None:
             self._pending -= 1
@@ -186,6 +196,12 @@ class BoardRelay:
 
         self._pending += 1
         self._outside.later(JITTER * self._rng.random(), send)
+
+    def _answer_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, {}
+        for request, sender, at in waiting.values():
+            if self._now - at <= WAITING:
+                self.heard(request, sender, self._now)
 
     def close(self) -> None:
         """Serve nothing more; blocks a moment."""

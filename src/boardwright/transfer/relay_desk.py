@@ -3,7 +3,8 @@
 Rules:
 
 * Fewer at once while the board downloads itself, and under a cap on the rate, where each would move too slowly else.
-* Who comes when all places are taken, or has its share, waits a moment; nobody waits long: there are others to ask.
+* Who comes when all places are taken, or has its share, is sent away at once: there are others to ask, and a line that
+  waits fetches nothing.
 """
 
 import contextlib
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator
 from boardwright.model.software import PIECE_SIZE
 
 AT_ONCE = 8  # answers; what several neighbours take from one link, and 8 MiB of buffers
-AT_ONCE_YIELDING = 4  # while the board downloads itself: that still fills the link
+AT_ONCE_YIELDING = 3  # while the board downloads itself: as many as it asks for itself (``sim.swarm``)
 AT_ONCE_CAPPED = 2  # under a cap, so that each moves on before its asker gives it up
 EACH_AT_ONCE = 2  # of one board
 HEAD_ROOM = 4096  # bytes before a piece in its buffer; the head of an answer has half of that at most

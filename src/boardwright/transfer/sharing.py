@@ -34,6 +34,7 @@ class Sharing:
         self.changed = threading.Condition()
         self.first: dict[str, int] = {}  # number of the first piece, by blob
         self.pieces: Pieces | None = None  # for who holds `changed`
+        self.on_first: Callable[[], None] = lambda: None  # told when there is a first piece; be quick
         self._me = me
         self._clock = clock
         self._joined: dict[str, tuple[Tier, bool, int | None]] = {}

@@ -42,6 +42,7 @@ class Spread:
     ) -> None:
         self.resumed_bytes = 0
         self._changed = sharing.changed
+        self._on_first = sharing.on_first
         self._first = sharing.first
         self._store = store
         self._sources = sources
@@ -75,7 +76,11 @@ class Spread:
     def verified(self, partial: Partial, piece: int) -> None:
         with self._changed:
             self._progress_at = self._clock()
+            first = not self._pieces.have
             self._pieces.verified(self._first[partial.blob.sha256] + piece, self._progress_at)
+
+        if first:
+            self._on_first()
 
     def ended(self, order: Order, left: Run | None, error: SourceError | None) -> None:
         with self._changed:

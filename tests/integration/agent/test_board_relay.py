@@ -10,7 +10,7 @@ from typing import Self
 import msgspec
 import pytest
 
-from boardwright.agent.board_relay import KEPT, RATES, BoardRelay
+from boardwright.agent.board_relay import KEPT, RATES, WAITING, BoardRelay
 from boardwright.agent.manifests import Manifests
 from boardwright.agent.stock import Stock
 from boardwright.config.settings import Address, AgentSettings, ClusterSettings
@@ -179,6 +179,31 @@ class TestWhatIsOffered:
             here.stages()
             (offer,) = here.offers()
             assert offer.groups == (GroupOffer("os", "1.0", WANT, Holding.ALL, planned=False),)
+
+    def test_who_asked_before_there_was_a_piece_is_answered_when_there_is_one(self, tmp_path: Path) -> None:
+        with Here(tmp_path) as here:
+            here.downloads(0)
+            assert here.offers() == ()
+            pieces = here.sharing.pieces
+            assert pieces is not None
+            pieces.verified(0, 1.0)
+            here.sharing.on_first()
+            here.outside.pass_time(0.05)
+            assert [address for _, address in here.outside.sent] == [THERE]
+            here.outside.sent.clear()
+            here.sharing.on_first()
+            here.outside.pass_time(0.05)
+            assert here.outside.sent == []
+
+    def test_not_if_that_was_long_ago(self, tmp_path: Path) -> None:
+        with Here(tmp_path) as here:
+            here.downloads(0)
+            assert here.offers(now=1.0) == ()
+            assert here.offers(msgspec.structs.replace(ASKS, chassis="2"), now=1.1 + WAITING) == ()
+            here.sharing.pieces.verified(0, 1.0)  # type: ignore[union-attr]
+            here.sharing.on_first()
+            here.outside.pass_time(0.05)
+            assert here.outside.sent == []
 
     def test_a_few_milliseconds_later(self, tmp_path: Path) -> None:
         with Here(tmp_path) as here:
