@@ -20,11 +20,11 @@ def release(directory: Path, name: str, *, server: str = "", health: str = "boar
     path = directory / f"release-{name}"
     (path / "bin").mkdir(parents=True)
     program = server or f'exec {sys.executable} -m boardwright.server.program "$@"'
-    scripts = {"boardwright-server": program, "health": f"exec {sys.executable} -m {health} 4"}
+    scripts = {"boardwright-server": program, "health": f"exec {sys.executable} -m {health} 12"}
     for script, text in scripts.items():
         (path / "bin" / script).write_text(f"#!/bin/sh\n# {name}\n{text}\n")
         (path / "bin" / script).chmod(0o755)
-    (path / "boardwright.toml").write_text('[health]\ncommand = ["bin/health"]\ntimeout = 10\n')
+    (path / "boardwright.toml").write_text('[health]\ncommand = ["bin/health"]\ntimeout = 15\n')
     return path
 
 

@@ -33,8 +33,9 @@ from boardwright.model.software import Target
 from boardwright.protocol.codec import Received, decode
 from boardwright.protocol.messages import Holding, Offer, Request
 from boardwright.protocol.offerer import Catalogued, ServerFacts, answer
-from boardwright.transfer import fetch, partial, store, tree, work
+from boardwright.transfer import partial, receiver, shelf, store, tree, work
 from boardwright.transfer.fetch import FetchLimits
+from boardwright.transfer.sharing import Sharing
 from boardwright.transfer.sources import FetchSource, SourceError
 from tests.faults import partition
 from tests.faults.versions import GROUP, PIECE, Made
@@ -214,6 +215,9 @@ class Life:
         del source_id, url
         return _Source(self._server)
 
+    def neighbour(self, source_id: str, url: str, sharing: Sharing) -> _Source:
+        raise AssertionError("nobody relays here")
+
     def refresh(self, offers: Sequence[Offer], generation: int) -> None:
         del offers, generation
         found = PlanFound(self._server.plan if self._server.up else None, ())
@@ -282,11 +286,11 @@ def _settings(root: Path, state_dir: Path, board: Board) -> AgentSettings:
 
 def use_small_pieces(patch: pytest.MonkeyPatch) -> None:
     """Pieces of a few KiB everywhere, so that versions of several pieces stay small."""
-    for module in (software, fetch, partial, store, tree, work):
+    for module in (software, receiver, shelf, partial, store, tree, work):
         if hasattr(module, "PIECE_SIZE"):
             patch.setattr(module, "PIECE_SIZE", PIECE)
     patch.setattr(tree, "_WHOLE", 0)  # and packs are copied file by file
-    patch.setattr(fetch, "RANGE_SIZE", 2 * PIECE)
+    patch.setattr(receiver, "RANGE_SIZE", 2 * PIECE)
     patch.setattr(work, "_RUN_PIECES", 2)
 
 

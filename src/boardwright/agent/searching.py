@@ -16,6 +16,7 @@ import msgspec
 
 from boardwright.agent.asking import Asking
 from boardwright.agent.deployment import Deployment, NoSource, SourceFound
+from boardwright.boot.names import RELEASE_GROUPS
 from boardwright.model.inventory import Board
 from boardwright.model.report import Explanation
 from boardwright.model.software import Target
@@ -73,11 +74,16 @@ class Searching:
         return search.target if search else None
 
     def queries(self, deployments: Iterable[Deployment]) -> tuple[GroupQuery, ...]:
-        """What a round asks for: every group, with the version that it looks for or that is wanted."""
+        """What a round asks for: every group, with the version that it looks for or that is wanted.
+
+        Groups of Boardwright itself are not asked for where nobody has ever wanted one.
+        """
         queries = []
         for one in deployments:
             target = self.target(one.group) or one.wanted
             running = one.running.version if one.running else None
+            if one.group in RELEASE_GROUPS and target is None and running is None:
+                continue
             queries.append(GroupQuery(one.group, running, bytes.fromhex(target.manifest) if target else None))
         return tuple(queries)
 
