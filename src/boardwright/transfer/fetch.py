@@ -92,7 +92,7 @@ class Unobserved:
 class FetchResult(msgspec.Struct, frozen=True):
     """`bytes` received by source id; `complete` is false if the fetch was stopped; `resumed` bytes were there.
 
-    `refetched` counts bytes of pieces that came although they were verified already; it stays 0.
+    `refetched` counts bytes of pieces that came although they were verified before they were asked for; it stays 0.
     """
 
     bytes: dict[str, int]

@@ -214,11 +214,10 @@ class Receiver(threading.Thread):
     def _keep(self, state: "_Assembly", order: Order) -> None:
         """Verify and write the piece that the buffer holds."""
         partial, source, piece = state.run.partial, order.source, state.first
-        known = partial.has(piece)
         if not partial.write(piece, self._buffer[: state.size]):
             self._fetch.wrong(source, partial.blob.sha256)
             raise SourceError(f"{source.id} sent other bytes as piece {piece} of blob {partial.blob.sha256}", wait=None)
-        if known:
+        if piece in state.had:
             self._fetch.again(state.size)
         with self._lock:
             self._piece_begun, self._at = time.monotonic(), (partial, piece + 1)
@@ -231,6 +230,8 @@ class _Assembly:
 
     def __init__(self, run: Run) -> None:
         self.run = run
+        # What others bring while it is asked for, too (the end of a download is a race), was not fetched in vain again.
+        self.had = {piece for piece in range(run.first, run.end) if run.partial.has(piece)}
         self.first = run.first
         self.filled = 0
         self.start, self.size = run.partial.blob.piece_span(run.first)

@@ -9,8 +9,9 @@ from boardwright.agent.ledger import Ledger
 from boardwright.errors import FailedError, UnreachableError
 from boardwright.model.inventory import Board
 from boardwright.model.report import BoardReport, DeploymentState, GroupReport
-from boardwright.model.software import PIECE_SIZE, CommandSpec, HealthSpec, InstallSpec
+from boardwright.model.software import PIECE_SIZE, CommandSpec, HealthSpec, InstallSpec, digest_of
 from boardwright.transfer.durable import write_durably
+from boardwright.transfer.store import BlobStore
 from tests.integration.agent.lab import BOARD, LabServer, Software, plan, run_boards_once, run_once, servers, sign
 
 BIG = bytes(range(256)) * 4096 * 12  # 12 MiB: two ranges, twelve pieces
@@ -50,6 +51,16 @@ def test_a_blank_board_provisions_itself_from_the_nearest_server(tmp_path: Path)
         assert report.state is DeploymentState.CONFIRMED
         assert report.server is not None
         assert report.server.id == "c1s1"
+
+
+def test_what_a_killed_agent_kept_for_its_neighbours_goes_at_the_next_start(tmp_path: Path) -> None:
+    with servers(LabServer("c1s1", "1", "1")) as (near,):
+        plan(1, version("3.1"), on=(near,))
+        run_once(tmp_path, near)
+        kept = digest_of(b"kept")
+        BlobStore(tmp_path / "state" / "store").put(kept, [b"kept"])
+        run_once(tmp_path, near)
+        assert not BlobStore(tmp_path / "state" / "store").has(kept)
 
 
 def test_the_server_of_the_boards_own_slot_comes_first(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from boardwright.agent.stock import Stock
 from boardwright.config.settings import Address, AgentSettings, ClusterSettings
 from boardwright.model.inventory import Board
 from boardwright.model.location import Location, Tier
-from boardwright.model.software import PIECE_SIZE, Target
+from boardwright.model.software import PIECE_SIZE, FileEntry, Manifest, Target
 from boardwright.net.agent_client import AgentClient
 from boardwright.protocol.choose import Candidate
 from boardwright.protocol.codec import Received, decode
@@ -26,12 +26,14 @@ from boardwright.transfer.neighbour import ADDRESS, NeighbourSource
 from boardwright.transfer.relay import Neighbour
 from boardwright.transfer.sharing import HEADER, Sharing
 from boardwright.transfer.sources import SourceError
+from boardwright.transfer.space import Space
 from boardwright.transfer.store import BlobStore
 from boardwright.trust.credentials import Credentials
 from boardwright.trust.neighbours import NeighbourLines
 from boardwright.trust.witness import Witness
 from tests.integration.transfer.relays import BLOB, DATA, PACK, SMALL, TARGET, Asker, door_of, files_of
 from tests.tls import LAB
+from tests.unit.transfer.blobs import blob_of, some_bytes
 
 ME, NEIGHBOUR = LAB.board("c1s3", slot="3"), LAB.board("c1s4", slot="4")
 THERE: Address = ("127.0.0.9", 5000)
@@ -342,6 +344,38 @@ class TestHowLongItIsKept:
             here.relay.drop_all_but(other)
             assert here.stock.shelf.targets() == (other,)
             here.stock.collect(())
+            assert not here.stock.store.has(BLOB.sha256)
+
+    def test_a_version_that_fits_only_without_what_is_kept_gets_its_space(self, tmp_path: Path) -> None:
+        with Here(tmp_path) as here:
+            here.downloads(1)
+            here.stages()
+            other = Target("fw", "2", "*", "b" * 64)
+            new = blob_of(some_bytes(PIECE_SIZE, seed=9))
+            manifest = Manifest(1, "fw", "2", files=(FileEntry("f", 0o644, new.size, new.sha256, 0),), blobs=(new,))
+
+            def free(_: Path) -> int:
+                return 3 * PIECE_SIZE - (PIECE_SIZE if here.stock.store.has(BLOB.sha256) else 0)
+
+            here.stock.store.space = Space(tmp_path, PIECE_SIZE + 1, free)
+            here.stock.make_room(manifest, [new], tmp_path / "root" / "fw", (other,))
+            assert not here.stock.store.has(BLOB.sha256)
+            assert here.relay.url == ""
+
+    def test_as_long_as_there_is_space_it_stays(self, tmp_path: Path) -> None:
+        with Here(tmp_path) as here:
+            here.downloads(1)
+            here.stages()
+            other = Target("fw", "2", "*", "b" * 64)
+            here.stock.make_room(Manifest(1, "fw", "2"), [], tmp_path / "root" / "fw", (other,))
+            assert here.stock.store.has(BLOB.sha256)
+
+    def test_not_over_the_store_s_quota_when_another_download_begins(self, tmp_path: Path) -> None:
+        with Here(tmp_path, quota=100_000_000) as here:
+            here.downloads(1)
+            here.stages()
+            other = Target("fw", "2", "*", "b" * 64)
+            here.stock.make_room(Manifest(1, "fw", "2"), [], tmp_path / "root" / "fw", (other,))
             assert not here.stock.store.has(BLOB.sha256)
 
 
