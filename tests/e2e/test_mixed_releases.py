@@ -64,9 +64,12 @@ def mixed(tmp_path: Path, old: Path) -> Iterator[Mixed]:
         made.stop()
 
 
-def deploy(cluster: Mixed, version: str, *, health: str = "true", code: int = 0) -> None:
-    publish(cluster, software(cluster.directory, f"v{version}", health=health), version)
-    done = cluster.run("deploy", "platform", version, "--to", "c1s3", "--watch")
+def deploy(
+    cluster: Mixed, version: str, *boards: str, health: str = "true", code: int = 0, size: int = 300_000
+) -> None:
+    publish(cluster, software(cluster.directory, f"v{version}", health=health, size=size), version)
+    to = [word for board in boards or ("c1s3",) for word in ("--to", board)]
+    done = cluster.run("deploy", "platform", version, *to, "--watch")
     assert done.returncode == code, done.stderr
 
 
@@ -92,11 +95,11 @@ def test_a_server_and_an_agent(mixed: Mixed, server: str, agent: str) -> None:
 
 
 def test_servers_of_both_take_the_role_from_each_other_and_read_each_other_s_state(mixed: Mixed) -> None:
-    mixed.init_by_the_old((1, 1, True), (2, 1, True), (1, 3, False))
+    mixed.init_by_the_old((1, 1, True), (2, 1, True), (1, 3, False), (1, 4, False))
     mixed.of = {"server-c1s1": OLD, "server-c2s1": NEW, "agent-c1s3": OLD}
     mixed.start_servers("c1s1")
-    mixed.start_agents("c1s3")
-    deploy(mixed, "1")
+    mixed.start_agents("c1s3", "c1s4")  # the new one gives its neighbour pieces, which that does not know of
+    deploy(mixed, "1", "c1s3", "c1s4", size=8_000_000)
     mixed.start_servers("c2s1")
     mixed.until("the new one has copied it", lambda: "platform 1 *" in versions(mixed)["c2s1"])
     mixed.kill("server-c1s1")
@@ -107,8 +110,8 @@ def test_servers_of_both_take_the_role_from_each_other_and_read_each_other_s_sta
     mixed.until("the old one has copied that", lambda: "platform 2 *" in versions(mixed)["c1s1"])
     mixed.kill("server-c2s1")
     mixed.until("the old one is active again", lambda: mixed.run("status").stdout.count("active c1s1") == 1)
-    deploy(mixed, "3")
-    assert running(mixed, "c1s3") == "v3"
+    deploy(mixed, "3", "c1s3", "c1s4", size=8_000_000)
+    assert running(mixed, "c1s3") == running(mixed, "c1s4") == "v3"
     mixed.by_the_old("audit")
 
 
