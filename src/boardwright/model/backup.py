@@ -20,7 +20,7 @@ from boardwright.model.software import digest_of
 SCHEMA = 1
 MAX_BACKUP = 160 * 1024 * 1024  # bytes; in base64 it fits into what servers and commands take, 256 MiB
 MAX_ENTRIES = 1_000_000  # ten for each of 100,000 boards
-LEFT_OUT = ("lease/", "servers/", "tokens/", "restore/")  # prefixes of keys
+LEFT_OUT = ("lease/", "servers/", "tokens/", "restore/", "upgrade")  # prefixes of keys
 _HINT = "name a file that `boardwright backup` wrote"
 
 

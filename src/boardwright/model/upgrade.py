@@ -29,8 +29,8 @@ class UpgradeRecord(msgspec.Struct, frozen=True, kw_only=True):
     """`order` is that of the servers, the active of its beginning first; `before` is the release that each ran.
 
     `soak`: seconds that each must stay healthy before the next. `agents`: they follow, by the rollout `rollout` once
-    it began; `agents_before` is what was wanted of all of them until then. `back`: every server goes back.
-    `started` is seconds since the epoch, for people only.
+    it began, and go back with the servers; `agents_before` is what was wanted of all of them until then. `back`: every
+    server goes back. `started` is seconds since the epoch, for people only.
     """
 
     id: str

@@ -8,7 +8,8 @@ Rules:
 * When the first is proven the active role goes to it, if an older release holds it: the new release leads the rest.
 * A server whose agent failed or rolled back ends the upgrade with its reason; so does one that waits or changes for
   ``PATIENCE`` seconds without anything moving. What was upgraded stays as it is, until somebody goes back.
-* Going back is the same with the releases of before, in the opposite order, without the handing over.
+* Going back is the same with the releases of before, in the opposite order, without the handing over; servers that are
+  not healthy come first and wait for nobody: they serve nobody, and are the likely reason.
 * Everything is decided from the record, the plan and what is said now; only how long something lasts is remembered, by
   one active's clock. An active that takes over decides the same, a little later.
 """
@@ -126,7 +127,7 @@ class UpgradeWatch:
             if step.step is ServerStep.FAILED:
                 return End(Outcome.STOPPED, f"{server}: {step.word}")
             if step.step is ServerStep.WAITS:
-                sick = _sick(views, server)
+                sick = "" if record.back and view.health != HEALTHY else _sick(views, server)
                 return Wait(f"{server} waits: {sick}") if sick else PlanServer(server, goal)
             if step.step is ServerStep.CHANGES:
                 return Wait(f"{server} {step.word}")
@@ -141,14 +142,17 @@ class UpgradeWatch:
     def _after(self, record: UpgradeRecord) -> Act:
         """All servers are where they shall be."""
         if record.back:
-            return MoveAgents(record.agents_before) if record.rollout else End(Outcome.GONE_BACK)
+            return MoveAgents(record.agents_before) if record.agents else End(Outcome.GONE_BACK)
         return MoveAgents(record.version) if record.agents and not record.rollout else End(Outcome.DONE)
 
 
 def order(record: UpgradeRecord, views: Mapping[str, ServerView]) -> tuple[str, ...]:
     """The servers as they come, those that joined meanwhile last."""
     known = (*record.order, *sorted(views.keys() - set(record.order)))
-    return known[::-1] if record.back else known
+    if not record.back:
+        return known
+    sick = [server for server in known if server in views and views[server].health != HEALTHY]
+    return (*reversed(sick), *(server for server in reversed(known) if server not in sick))
 
 
 def _sick(views: Mapping[str, ServerView], beside: str) -> str:

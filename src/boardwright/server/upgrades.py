@@ -30,6 +30,7 @@ from boardwright.server.held import HeldVersions
 from boardwright.server.mirror import Mirror
 from boardwright.server.planning import propose
 from boardwright.server.publishing import SEEN_WITHIN
+from boardwright.server.upgrading import wanted_of_agents
 from boardwright.state.kv import KV, Transaction
 from boardwright.state.lease import DeposedError
 from boardwright.state.records import UPGRADE, CatalogRecord
@@ -114,7 +115,7 @@ class Upgrades:
             before=before,
             soak=request.soak,
             agents=request.agents and _publishes(facts, AGENT_GROUP, request.version),
-            agents_before=_wanted_of_agents(facts),
+            agents_before=wanted_of_agents(facts),
             started=self._wall(),
             by=act.actor.id,
         )
@@ -215,11 +216,3 @@ def _number(last: UpgradeRecord | None) -> int:
 
 def _publishes(facts: Facts, group: str, version: str) -> bool:
     return any((one.group, one.version, one.retired) == (group, version, False) for one in facts.catalog.values())
-
-
-def _wanted_of_agents(facts: Facts) -> str:
-    """What was wanted of all agents so far; '' for nothing."""
-    for assignment in reversed(facts.policy.assignments):
-        if assignment.group == AGENT_GROUP and not assignment.selectors:
-            return assignment.version
-    return ""

@@ -2,8 +2,9 @@
 
 Rules:
 
-* One act a round. Each is one transaction that compares the record of the upgrade, so nothing is done for one that was
-  aborted meanwhile, and may be done again: what is there already is not changed.
+* One act a round, which may be done again: what is there already is not changed. Each is one transaction that compares
+  the record of the upgrade, so nothing is done for one that was aborted meanwhile; but for the rollout of the agents,
+  which going back looks for.
 * Servers change by the plan: an assignment of the group ``SERVER_GROUP`` for one board. Their agents do the rest.
 * Trouble that passes (a commit that lost, a standby that is a moment behind) is tried again in the next round; a board
   that cannot be planned ends the upgrade with the reason.
@@ -36,6 +37,7 @@ from boardwright.server.deployments import Deployments
 from boardwright.server.facts import Facts, encoded, read_facts
 from boardwright.server.mirror import Mirror, MirrorState
 from boardwright.server.planning import propose, transaction
+from boardwright.server.rollouts import ordered
 from boardwright.server.signing import Signing
 from boardwright.server.switchover import Switching
 from boardwright.state.kv import KV, Transaction
@@ -90,7 +92,7 @@ class Upgrading:
         """
         record = self._mirror.state.upgrade
         if record is None or not record.running:
-            self.waits = ""
+            self.waits = self._watched = ""
             return
         if self._watched != record.id:
             self._watch, self._watched = UpgradeWatch(), record.id
@@ -131,11 +133,14 @@ class Upgrading:
             self.waits = f"{act.server} cannot be the active yet: {error}"
 
     def _move_agents(self, record: UpgradeRecord, version: str) -> None:
-        rollout, reason = "", ""
-        if version == NO_VERSION:
-            facts = self._facts(record)
-            if facts is not None:
-                self._write_policy(facts, facts.policy.assign(Assignment(AGENT_GROUP, NO_VERSION)))
+        """Deploy them, or withdraw their release, and then note it; what was done and not noted is not done twice."""
+        facts, rollout, reason = self._facts(record), "", ""
+        if facts is None:
+            return
+        if wanted_of_agents(facts) == version:
+            rollout = _rollout_of(facts, version)
+        elif version == NO_VERSION:
+            self._write_policy(facts, facts.policy.assign(Assignment(AGENT_GROUP, NO_VERSION)))
         else:
             request = DeploymentRequest(AGENT_GROUP, version)
             try:
@@ -143,13 +148,14 @@ class Upgrading:
             except (FailedError, RefusedError) as error:
                 reason = f"the agents stay as they are: {error}"
         if record.back:
-            self._record(record, rollout="")
+            self._record(record, rollout="", agents=False)
         else:
-            self._record(record, rollout=rollout, agents=bool(rollout), reason=reason)
+            self._record(record, rollout=rollout, agents=not reason, reason=reason)
 
     def _write_policy(self, facts: Facts, policy: Policy) -> None:
         proposal = propose(facts, policy)
         change = transaction(facts, policy, proposal)
+        change = Transaction({**change.compares, **facts.compare(UPGRADE)}, change.puts)
         if proposal.plan is not None:
             change = self._signing.change(self._kv, change, proposal.plan)
         if change.puts:
@@ -180,6 +186,20 @@ class Upgrading:
         """The state, if the upgrade in it is still the one that was looked at."""
         facts = read_facts(self._kv)
         return facts if facts.upgrade == record else None
+
+
+def wanted_of_agents(facts: Facts) -> str:
+    """What is wanted of all agents; '' for nothing."""
+    for assignment in reversed(facts.policy.assignments):
+        if assignment.group == AGENT_GROUP and not assignment.selectors:
+            return assignment.version
+    return NO_VERSION
+
+
+def _rollout_of(facts: Facts, version: str) -> str:
+    """The newest rollout that gave all agents this version; '' if none did."""
+    found = [one.id for one in ordered(facts.rollouts.values()) if (one.group, one.version) == (AGENT_GROUP, version)]
+    return found[-1] if found else ""
 
 
 def server_views(state: MirrorState, listing: ServerList, boards: Mapping[str, BoardView]) -> dict[str, ServerView]:

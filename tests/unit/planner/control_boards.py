@@ -14,6 +14,7 @@ class ControlBoard:
         self.state = DeploymentState.IDLE
         self.reason = ""
         self.sick = sick  # the new release does not get healthy here
+        self.broken = False  # it did, and does not serve any more
         self.up = 0  # steps until the server is up
         self.dead = 0  # steps until the board is there again
 
@@ -40,9 +41,9 @@ class ControlBoard:
 
     def view(self) -> ServerView:
         agent = None if self.dead else AgentView(self.installed, self.wanted, self.state, self.reason)
-        health = "silent" if self.dead or self.up else HEALTHY
+        health = "silent" if self.dead or self.up or (self.broken and self.release == NEW) else HEALTHY
         return ServerView(health, self.release, knows=True, planned=self.planned, agent=agent)
 
     @property
     def serves(self) -> bool:
-        return not (self.dead or self.up)
+        return not (self.dead or self.up or (self.broken and self.release == NEW))

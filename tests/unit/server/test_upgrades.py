@@ -305,6 +305,40 @@ class TestGoingBack:
         cluster.run()
         assert not any(target.group == AGENT_GROUP for target in read_facts(cluster.kv).plan.targets)
 
+    def test_of_agents_that_were_deployed_when_the_active_died_before_it_noted_that(
+        self, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        fill(cluster.kv, Version(AGENT_GROUP, NEW))
+        cluster.begin()
+
+        def dies(*_: object, **__: object) -> None:
+            raise EngineError("the active dies here")
+
+        with monkeypatch.context() as patch, pytest.raises(EngineError):
+            patch.setattr(Upgrading, "_record", dies)
+            cluster.run()
+        cluster.follow()
+        assert any(target.group == AGENT_GROUP for target in read_facts(cluster.kv).plan.targets)
+        cluster.upgrades.abort(act())
+        cluster.follow()
+        assert cluster.run().outcome is Outcome.GONE_BACK
+        assert not any(target.group == AGENT_GROUP for target in read_facts(cluster.kv).plan.targets)
+
+    def test_once_more_after_it_stopped_has_its_time_anew(self, cluster: Cluster) -> None:
+        cluster.begin()
+        cluster.run()
+        cluster.upgrades.abort(act())
+        cluster.follow()
+        cluster.stations["c1s1"].dead = 1000
+        assert cluster.run().outcome is Outcome.STOPPED
+        cluster.step()
+        cluster.upgrades.abort(act())
+        cluster.follow()
+        cluster.step()
+        assert cluster.record.running
+        cluster.stations["c1s1"].dead = 0
+        assert cluster.run().outcome is Outcome.GONE_BACK
+
 
 class TestASickRelease:
     def test_stops_it_and_the_same_again_goes_on_with_what_ran_before_that(self, cluster: Cluster) -> None:
