@@ -314,9 +314,10 @@ class TestGoingBack:
         def dies(*_: object, **__: object) -> None:
             raise EngineError("the active dies here")
 
-        with monkeypatch.context() as patch, pytest.raises(EngineError):
+        with monkeypatch.context() as patch:
             patch.setattr(Upgrading, "_record", dies)
-            cluster.run()
+            with pytest.raises(EngineError):
+                cluster.run()
         cluster.follow()
         assert any(target.group == AGENT_GROUP for target in read_facts(cluster.kv).plan.targets)
         cluster.upgrades.abort(act())
