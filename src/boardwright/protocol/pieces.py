@@ -313,7 +313,7 @@ class Pieces:
         return Fetch(piece, count, source.id)
 
     def _once_more(self, near: Sequence[_Source], now: float) -> Fetch | None:
-        """A piece that is long under way, from somebody else."""
+        """A piece that is long under way from a neighbour, from somebody else; a slow server is the fetch's matter."""
         if not self._usual or sum(len(way.sources) > 1 for way in self._ways.values()) >= MAX_RACES:
             return None
         late = now - max(LATE_AT_LEAST, LATE * self._usual)
@@ -321,6 +321,8 @@ class Pieces:
             if way.since > late:
                 return None
             if len(way.sources) > 1 or self.have >> piece & 1:
+                continue
+            if not any(one.relay for one in near if one.id in way.sources):
                 continue
             others = [one for one in near if one.has >> piece & 1 and one.id not in way.sources and not one.asked]
             if others:
