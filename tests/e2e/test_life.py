@@ -90,7 +90,8 @@ def test_an_agent_killed_in_mid_download_goes_on_where_it_was(cluster: Cluster) 
     cluster.until("both servers hold it", lambda: all(s["versions"] for s in cluster.read("servers")["servers"]))
     config = cluster.directory / "out" / "c1s3" / "agent.toml.d"
     config.mkdir()
-    (config / "slow.toml").write_text('[limits]\ndownload = "8MB/s"\n')
+    # Without relay pieces come in order, so that every verified one is a whole MiB.
+    (config / "slow.toml").write_text('[limits]\ndownload = "8MB/s"\n[relay]\nenabled = false\n')
     begun = settled_bytes_served(cluster)
     cluster.start_agents("c1s3")
     assert cluster.run("deploy", "platform", "1").returncode == 0
