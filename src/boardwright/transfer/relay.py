@@ -139,6 +139,11 @@ class Relay:
         with self._lock:
             return len(self._lines)
 
+    def serves(self, board: str, manifest: str) -> bool:
+        """Whether `board` has a line here over which it asks for pieces of the version with this `manifest` (hex)."""
+        with self._lock:
+            return any(one.board == board and one.manifest == manifest for one in self._lines)
+
     # --- lines ---
 
     def _accept(self, listening: socket.socket) -> None:
@@ -231,6 +236,7 @@ class Relay:
         if bitmap is None:
             line.say(404, keep=request.keep)
         else:
+            line.manifest = manifest
             line.say(200, "Content-Type: application/octet-stream\r\n", bitmap, keep=request.keep)
 
     def _say_blob(self, line: Line, sha256: str, request: Request) -> None:
@@ -250,6 +256,7 @@ class Relay:
         if found is None:
             line.say(404, keep=request.keep)
             return
+        line.manifest = found.manifest
         try:
             said = write_news(found.manifest, self._shelf.bitmap(found.manifest) or b"")
             news = f"{HEADER}: {said}\r\n" if said else ""

@@ -63,6 +63,7 @@ class Line:
         self.peer = peer
         self.secure: ssl.SSLSocket | None = None
         self.board = ""
+        self.manifest = ""  # of the version that was asked for last
         self.idle_since = 0.0
         self._rest = b""
 

@@ -1,5 +1,6 @@
 """A board's relay beside its downloads: when there is one, whom it offers what, and how long it keeps it."""
 
+import itertools
 import random
 import socket
 import ssl
@@ -31,6 +32,7 @@ from boardwright.transfer.store import BlobStore
 from boardwright.trust.credentials import Credentials
 from boardwright.trust.neighbours import NeighbourLines
 from boardwright.trust.witness import Witness
+from tests.integration.server.processes import until
 from tests.integration.transfer.relays import BLOB, DATA, PACK, SMALL, TARGET, Asker, door_of, files_of
 from tests.tls import LAB
 from tests.unit.transfer.blobs import blob_of, some_bytes
@@ -398,6 +400,28 @@ class TestANeighbourThatAsksTheRelay:
                 said = f"{HEADER}: {'0' * 16}:02"
                 assert asker.span(BLOB, 0, 9, said, f"{ADDRESS}: https://127.0.0.1:6690").status == 206
             assert here.outside.sources == []
+
+    def test_needs_no_offer_of_what_it_asks_for_until_its_line_is_gone(self, tmp_path: Path) -> None:
+        with Here(tmp_path) as here:
+            here.downloads(1)
+            asks_for_more = msgspec.structs.replace(
+                ASKS, groups=(GroupQuery("os", want=WANT), GroupQuery("other", want=b"o" * 32))
+            )
+            with Asker(here.address, NEIGHBOUR) as asker:
+                assert here.offers()
+                assert asker.span(BLOB, 0, 9).status == 206
+                assert here.offers(now=3.0) == here.offers(asks_for_more, now=5.0) == ()
+                somebody_else = msgspec.structs.replace(ASKS, board="c1s5", slot="5")
+                assert here.offers(somebody_else, now=7.0)
+            moments = itertools.count(9)  # so that no budget is used up
+            until(lambda: here.offers(now=float(next(moments))), "it is offered again")
+
+    def test_of_another_version_is_offered_this_one(self, tmp_path: Path) -> None:
+        with Here(tmp_path) as here:
+            here.downloads(1)
+            with Asker(here.address, NEIGHBOUR) as asker:
+                assert asker.get(f"/v1/pieces/{'0' * 64}").status == 404
+                assert here.offers()
 
 
 class TestBothEnds:
