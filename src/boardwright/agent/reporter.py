@@ -2,7 +2,7 @@
 
 Rules:
 
-* A report goes out at once when a state, a wanted version or a reason changes, about twice a second while bytes come
+* A report goes out at once when a state, a wanted version or a reason changes, each two seconds while bytes come
   in, and every few seconds when nothing happens, so that silence means something.
 * Explanations of choices go with the first report after the choice and with an idle one about once a minute, so that
   a server that has lost them hears them again.
@@ -31,7 +31,7 @@ from boardwright.protocol import Randomness
 
 HEARTBEAT = 5.0  # mean seconds between idle reports: silence is noticed within two or three of them
 JITTER = 0.2  # share either way, so that boards that started together drift apart
-PROGRESS = 0.5  # seconds between reports while bytes come in
+PROGRESS = 2.0  # seconds between reports while bytes come in
 EXPLAIN_EVERY = 12  # idle reports
 RESERVE = 1000  # sequence numbers per write of the ledger: ten minutes of a busy board
 
