@@ -2,34 +2,35 @@
 
 Rules:
 
-* One range per request, connections kept; no redirects and no retries here: what fails is the next source's turn.
+* One range per request, connections kept; no redirects here, and what fails is the next source's turn. Only a question
+  on a line that had ended meanwhile is asked once more, on a new one.
 * An answer may be shorter than asked (RFC 9110 section 15.3.7), never from elsewhere; a server that ignores ranges
   is used as long as the start is the start of the blob.
 * What a server that sends byte after byte without an end keeps a thread busy with, another thread can break off.
-* Bytes go from the socket straight into the caller's buffer.
 """
 
 import contextlib
-import http.client
 import re
-import socket
+import ssl
+import threading
 import weakref
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Iterable
+from typing import Protocol
 
 import urllib3
-from urllib3.connection import HTTPConnection
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
 from boardwright.errors import BoardwrightError
+from boardwright.transfer.source_line import AnswerError, Head, SourceLine, Trusted
 from boardwright.transfer.sources import SourceError
 
 CONNECT_TIMEOUT = 1.0  # seconds; a live board on the control network accepts in milliseconds
 CONNECTIONS = 4  # kept per source; a fetch has three workers
+MAX_SENTENCE = 4096  # bytes of an answer without a range that are read so that its line can be used again
 # 18 digits: no blob is longer, and Python refuses to read numbers of thousands of digits with a ValueError.
 _NUMBER = r"[0-9]{1,18}"
-_SIZE = re.compile(_NUMBER)
 _CONTENT_RANGE = re.compile(rf"bytes ({_NUMBER})-({_NUMBER})/({_NUMBER}|\*)")
+_PLAIN = re.compile(r"[\x21-\x7e]*")
 MAX_SHOWN = 100  # characters of a header that a reason repeats
 _BUSY = (429, 503)
 
@@ -41,158 +42,166 @@ class LacksError(SourceError):
 class Lines(Protocol):
     """What is needed of ``trust.lines``: TLS to the servers of the cluster and to nobody else."""
 
-    def pool(self, url: str, **options: Any) -> urllib3.HTTPSConnectionPool: ...
+    def line(self, url: str, seconds: float) -> Trusted: ...
 
 
 class HttpSource:
-    """Blobs at `url` (base URL of a blob port, no slash at the end), over `lines`."""
+    """Blobs at `url` (base URL of a blob port, no slash at the end), over `lines`. Thread-safe."""
 
     def __init__(self, source_id: str, url: str, lines: Lines, *, connect_timeout: float = CONNECT_TIMEOUT) -> None:
         self.id = source_id
         self.url = url
+        self._lines = lines
         self._connect_timeout = connect_timeout
-        self._headers = {"Accept-Encoding": "identity", "User-Agent": "boardwright"}
-        self._prefix = ""
-        self._pool: urllib3.HTTPSConnectionPool | None = None
+        self._lock = threading.Lock()
+        self._free: list[SourceLine] = []
+        self._all: weakref.WeakSet[SourceLine] = weakref.WeakSet()
+        self._host = self._prefix = ""
         # A URL comes from the network: a bad one is a bad source when it is asked, no reason to fall over now.
         with contextlib.suppress(HTTPError, ValueError):
-            self._prefix = urllib3.util.parse_url(url).path or ""
-            self._pool = lines.pool(url, maxsize=CONNECTIONS, block=False, retries=False)
-        self._lines: weakref.WeakSet[HTTPConnection] = weakref.WeakSet()
-        if self._pool is not None:
-            self._make: Callable[..., Any] = self._pool.ConnectionCls
-            self._pool.ConnectionCls = self._connection  # type: ignore[assignment]  # only called, to make one
+            parts = urllib3.util.parse_url(url)
+            if parts.scheme == "https" and _PLAIN.fullmatch(parts.netloc or "") and _PLAIN.fullmatch(parts.path or ""):
+                self._host, self._prefix = parts.netloc or "", parts.path or ""
 
     def open_range(self, sha256: str, start: int, length: int, timeout: float) -> "HttpRange":
         """Ask for a range; raises SourceError with a sentence that names the status or the cause."""
-        response = self.get(f"/v1/blobs/{sha256}", {"Range": f"bytes={start}-{start + length - 1}"}, timeout)
+        line, head = self.get(f"/v1/blobs/{sha256}", [("Range", f"bytes={start}-{start + length - 1}")], timeout)
         try:
-            return HttpRange(self.url, response, _length(self.url, sha256, response, start, length), timeout)
+            return HttpRange(self, line, _length(self.url, sha256, head, start, length), timeout)
         except SourceError:
-            if response.headers.get("Content-Length") == "0":
-                response.read()  # nothing: the line is as good as before
-            else:
-                response.close()
-            response.release_conn()
+            self.drop(line)
             raise
 
-    def get(self, path: str, headers: dict[str, str], timeout: float) -> urllib3.BaseHTTPResponse:
-        """The answer, its body not read yet. Raises SourceError."""
-        if self._pool is None:
+    def get(self, path: str, headers: Iterable[tuple[str, str]], timeout: float) -> tuple[SourceLine, Head]:
+        """The head of the answer, and the line on which the rest comes: to be given to ``drop``. Raises SourceError."""
+        if not self._host:
             raise SourceError(f"{self.url[:200]!r} is no URL of a blob port", wait=None)
+        line = self._kept() or self._new()
+        again = line.connected
         try:
-            return self._pool.urlopen(
-                "GET",
-                f"{self._prefix}{path}",
-                headers={**self._headers, **headers},
-                timeout=urllib3.Timeout(connect=self._connect_timeout, read=timeout),
-                retries=False,
-                redirect=False,
-                preload_content=False,
-            )
-        except (HTTPError, OSError) as error:
+            try:
+                return line, line.ask(f"{self._prefix}{path}", headers, timeout)
+            except (ConnectionError, ssl.SSLEOFError):
+                if not again or line.shut_down:
+                    raise
+                line.close()  # it had ended while nobody used it
+                line = self._new()
+                return line, line.ask(f"{self._prefix}{path}", headers, timeout)
+        except (HTTPError, OSError, AnswerError) as error:
+            line.close()
             raise SourceError(f"{self.url} {_cause(error, timeout)}") from error
         except BoardwrightError as error:  # it is no server of this cluster
+            line.close()
             raise SourceError(f"{self.url}: {error}", wait=None) from error
+
+    def drop(self, line: SourceLine) -> None:
+        """Nothing more is read of the answer on this line: keep it for the next question, if that can be."""
+        if 0 < line.left <= MAX_SENTENCE:
+            with contextlib.suppress(OSError):
+                line.read(MAX_SENTENCE)
+        with self._lock:
+            kept = line.reusable and len(self._free) < CONNECTIONS
+            if kept:
+                self._free.append(line)
+        if not kept:
+            line.close()
 
     def break_off(self) -> None:
         """Shut down every line to this server, under whoever waits for it."""
-        for connection in tuple(self._lines):
-            _shut_down(connection)
+        for line in tuple(self._all):
+            line.shut()
 
     def close(self) -> None:
-        if self._pool is not None:
-            self._pool.close()
+        with self._lock:
+            free, self._free = self._free, []
+        for line in free:
+            line.close()
 
-    def _connection(self, *arguments: Any, **options: Any) -> HTTPConnection:
-        connection: HTTPConnection = self._make(*arguments, **options)
-        self._lines.add(connection)
-        return connection
+    def _kept(self) -> SourceLine | None:
+        """A line that has served before and still stands."""
+        while True:
+            with self._lock:
+                if not self._free:
+                    return None
+                line = self._free.pop()
+            if not line.shut_down and not line.stale:
+                return line
+            line.close()
+
+    def _new(self) -> SourceLine:
+        """A line that is not connected yet; raises SourceError."""
+        try:
+            line = SourceLine(self._lines.line(self.url, self._connect_timeout), self._host)
+        except HTTPError as error:
+            raise SourceError(f"{self.url} cannot be asked: {error}", wait=None) from error
+        with self._lock:
+            self._all.add(line)
+        return line
 
 
 class HttpRange:
     """The open answer; `length` bytes will come."""
 
-    def __init__(self, url: str, response: urllib3.BaseHTTPResponse, length: int, timeout: float) -> None:
+    def __init__(self, source: HttpSource, line: SourceLine, length: int, timeout: float) -> None:
         self.length = length
-        self._url = url
+        self._source = source
+        self._line = line
         self._left = length
         self._timeout = timeout
-        self._response = response
-        self._raw = _raw(response)
 
     def readinto(self, buffer: memoryview) -> int:
         """Fill `buffer` as far as this range reaches; raises SourceError."""
+        wanted = min(len(buffer), self._left)
         try:
-            count: int = self._raw.readinto(buffer[: self._left])
-        except (HTTPError, OSError, http.client.HTTPException) as error:
-            raise SourceError(f"{self._url} {_cause(error, self._timeout)}") from error
-        if not count:
-            raise SourceError(f"{self._url} ended the answer {self._left} bytes early")
+            count = self._line.readinto(buffer[:wanted])
+        except OSError as error:
+            raise SourceError(f"{self._source.url} {_cause(error, self._timeout)}") from error
+        if count < wanted:
+            raise SourceError(f"{self._source.url} ended the answer {self._left - count} bytes early")
         self._left -= count
         return count
 
     def abort(self) -> None:
         """Shut the line down under a reader in another thread."""
-        if isinstance(connection := self._response.connection, HTTPConnection):
-            _shut_down(connection)
+        self._line.shut()
 
     def close(self) -> None:
-        """Give the connection back if the answer was read to its end, else close it."""
-        if self._left or not self._raw.isclosed():
-            self._response.close()
-        self._response.release_conn()
+        """Give the line back if the answer was read to its end, else close it."""
+        self._source.drop(self._line)
 
 
-def _shut_down(connection: HTTPConnection) -> None:
-    if connection.sock is not None:
-        with contextlib.suppress(OSError):  # it broke by itself
-            # Not the method of a TLS socket, which would let the reader go on without TLS.
-            socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
-
-
-def _raw(response: urllib3.BaseHTTPResponse) -> Any:
-    """The http.client response below urllib3's.
-
-    urllib3's own `readinto` reads into new bytes and copies them (measured: 7 % more time for a whole fetch of 1 GiB).
-    Nothing is encoded here, so its decoding is not needed.
-    """
-    return getattr(response, "_fp")  # noqa: B009 - private, and the only way to recv_into the caller's buffer
-
-
-def _length(url: str, sha256: str, response: urllib3.BaseHTTPResponse, start: int, length: int) -> int:
+def _length(url: str, sha256: str, head: Head, start: int, length: int) -> int:
     """Bytes that the answer will bring; raises SourceError if it is not an answer to the question."""
-    status = response.status
+    status = head.status
     if status in _BUSY:
-        raise SourceError(f"{url} is busy ({status})", wait=_retry_after(response), busy=True)
+        raise SourceError(f"{url} is busy ({status})", wait=_retry_after(head), busy=True)
     if status == 404:
         raise LacksError(f"{url} has no blob {sha256} (404)", wait=None)
     if status == 206:
-        match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        match = _CONTENT_RANGE.fullmatch(head.headers.get("content-range", ""))
         if match is None or int(match[1]) != start or not start <= int(match[2]) < start + length:
             raise SourceError(
                 f"{url} answered bytes {start}-{start + length - 1} of blob {sha256} with "
-                f"{response.headers.get('Content-Range', 'no Content-Range')[:MAX_SHOWN]!r}",
+                f"{head.headers.get('content-range', 'no Content-Range')[:MAX_SHOWN]!r}",
                 wait=None,
             )
         return int(match[2]) - start + 1
     if status == 200 and start == 0:
-        whole = response.headers.get("Content-Length", "")
-        return min(length, int(whole)) if _SIZE.fullmatch(whole) else length
+        return min(length, head.length)
     raise SourceError(f"{url} answered {status} to a range of blob {sha256}", wait=None if status < 500 else -1.0)
 
 
-def _retry_after(response: urllib3.BaseHTTPResponse) -> float:
+def _retry_after(head: Head) -> float:
     """Seconds to leave a busy server alone: 0.2 to 30, 1 if it does not say (RFC 9110 section 10.2.3)."""
     try:
-        return min(max(float(response.headers.get("Retry-After", "1")), 0.2), 30.0)
+        return min(max(float(head.headers.get("retry-after", "1")), 0.2), 30.0)
     except ValueError:
         return 1.0
 
 
 def _cause(error: BaseException, timeout: float) -> str:
     """What happened, in words, without addresses of objects."""
-    if isinstance(error, (TimeoutError, ReadTimeoutError)):
+    if isinstance(error, TimeoutError):
         return f"sent nothing for {timeout:g} s"
     if isinstance(error, NewConnectionError):  # before its base class, the timeout of a connect
         if isinstance(error.__cause__, ConnectionRefusedError):
@@ -200,4 +209,5 @@ def _cause(error: BaseException, timeout: float) -> str:
         return f"cannot be reached ({getattr(error.__cause__, 'strerror', None) or 'no reason given'})"
     if isinstance(error, ConnectTimeoutError):
         return "did not accept a connection in time"
-    return f"broke the connection ({type(error).__name__})"
+    what = str(error) if isinstance(error, AnswerError) else type(error).__name__
+    return f"broke the connection ({what})"

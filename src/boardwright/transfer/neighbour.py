@@ -7,13 +7,11 @@ Rules:
 * A neighbour that hangs is left sooner than a server: there are others.
 """
 
-from collections.abc import Callable
-
-import urllib3
-from urllib3.exceptions import HTTPError
+from collections.abc import Callable, Iterable
 
 from boardwright.transfer.http_source import HttpRange, HttpSource, LacksError, Lines
 from boardwright.transfer.sharing import HEADER, Sharing
+from boardwright.transfer.source_line import Head, SourceLine
 from boardwright.transfer.sources import SourceError
 
 STALL = 1.0  # seconds without a byte
@@ -41,26 +39,24 @@ class NeighbourSource(HttpSource):
 
     def ask(self, timeout: float) -> None:
         """Ask for the whole bitmap."""
-        response = self.get(f"/v1/pieces/{self._sharing.manifest}", {}, min(timeout, STALL))
+        line, head = self.get(f"/v1/pieces/{self._sharing.manifest}", (), min(timeout, STALL))
         try:
-            most = (self._sharing.count + 7) // 8
-            if response.status == _FOUND:
-                self._sharing.news(self.id, response.read(most + 1)[:most])
-            elif response.status == _NONE:
+            if head.status == _FOUND:
+                self._sharing.news(self.id, line.read((self._sharing.count + 7) // 8))
+            elif head.status == _NONE:
                 self._sharing.news(self.id, b"")
-                response.read(1024)
             else:
-                raise SourceError(f"{self.url} answered {response.status} to what it has")
-        except (HTTPError, OSError) as error:
+                raise SourceError(f"{self.url} answered {head.status} to what it has")
+        except OSError as error:
             raise SourceError(f"{self.url} broke the connection") from error
         finally:
-            response.release_conn()
+            self.drop(line)
 
-    def get(self, path: str, headers: dict[str, str], timeout: float) -> urllib3.BaseHTTPResponse:
+    def get(self, path: str, headers: Iterable[tuple[str, str]], timeout: float) -> tuple[SourceLine, Head]:
         """As ``HttpSource``, with news; raises SourceError."""
         said, relay = self._sharing.says(), self._relay()
         if said and relay:
-            headers = {**headers, HEADER: said, ADDRESS: relay}
-        response = super().get(path, headers, timeout)
-        self._sharing.hears(self.id, response.headers.get(HEADER, ""))
-        return response
+            headers = [*headers, (HEADER, said), (ADDRESS, relay)]
+        line, head = super().get(path, headers, timeout)
+        self._sharing.hears(self.id, head.headers.get(HEADER.lower(), ""))
+        return line, head

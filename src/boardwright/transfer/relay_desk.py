@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from boardwright.model.software import PIECE_SIZE
 
 AT_ONCE = 8  # answers; what several neighbours take from one link, and 8 MiB of buffers
-AT_ONCE_YIELDING = 3  # while the board downloads itself: as many as it asks for itself (``sim.swarm``)
+AT_ONCE_YIELDING = 4  # while the board downloads itself: as many as it asks for itself (``sim.swarm``)
 AT_ONCE_CAPPED = 2  # under a cap, so that each moves on before its asker gives it up
 EACH_AT_ONCE = 2  # of one board
 HEAD_ROOM = 4096  # bytes before a piece in its buffer; the head of an answer has half of that at most

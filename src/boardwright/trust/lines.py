@@ -68,18 +68,22 @@ class Lines:
 
     def manager(self, seconds: float | None = None, **options: Any) -> urllib3.PoolManager:
         """Pools for any server; an answer takes `seconds` at most, if that is said. Knows no scheme but https."""
-        kind = self._pool_class(seconds)
+        kind = type("_Pool", (urllib3.HTTPSConnectionPool,), {"ConnectionCls": self._connection(seconds)})
         manager = urllib3.PoolManager(**self._secured(seconds), **options)
         manager.pool_classes_by_scheme = {"https": kind}
         manager.key_fn_by_scheme = {"https": manager.key_fn_by_scheme["https"]}  # others are unknown schemes
         return manager
 
-    def pool(self, url: str, **options: Any) -> urllib3.HTTPSConnectionPool:
-        """The pool for the server at `url`; raises LocationValueError for a URL that is not https."""
+    def line(self, url: str, seconds: float) -> "_Line":
+        """One connection to the server at `url`, which is to accept it in so many seconds; it is not made yet.
+
+        Raises LocationValueError for a URL that is not https.
+        """
         parts = urllib3.util.parse_url(url)
         if parts.scheme != "https" or not parts.host:
             raise LocationValueError(f"{url[:200]!r} is no https URL")
-        return self._pool_class(None)(parts.host, parts.port, **self._secured(None), **options)
+        host = parts.host.removeprefix("[").removesuffix("]")
+        return self._connection(None)(host, parts.port, timeout=seconds, **self._secured(None))
 
     def enroller(self, line: ssl.SSLSocket) -> bytes:
         """The certificate of who let in the other end of `line`, as far as that can be; servers are certified alone."""
@@ -130,10 +134,9 @@ class Lines:
     def _secured(self, seconds: float | None) -> dict[str, Any]:
         return {"ssl_context": self._plain if seconds is None else self._timed, "assert_hostname": False}
 
-    def _pool_class(self, seconds: float | None) -> type[urllib3.HTTPSConnectionPool]:
+    def _connection(self, seconds: float | None) -> "type[_Line]":
         limit = float("inf") if seconds is None else seconds
-        connection = type("_Line", (_Line,), {"lines": self, "seconds": limit})
-        return type("_Pool", (urllib3.HTTPSConnectionPool,), {"ConnectionCls": connection})
+        return type("_Line", (_Line,), {"lines": self, "seconds": limit})
 
 
 class _Said(msgspec.Struct, frozen=True):
@@ -165,9 +168,13 @@ class _Line(HTTPSConnection):
 
     def request(self, *arguments: Any, **options: Any) -> None:
         """Raises UntrustedError, RefusedError if the server does not let these lines' owner in."""
-        if self._proving:
-            super().request(*arguments, **options)
-            return
+        if not self._proving:
+            self.ready()
+            self._again = (arguments, options) if isinstance(options.get("body"), bytes | None) else None
+        super().request(*arguments, **options)
+
+    def ready(self) -> ssl.SSLSocket:
+        """The line to a server that may be asked now, with a token if it needs one; raises as ``request``."""
         if self.is_closed:
             self.connect()
         else:
@@ -176,26 +183,38 @@ class _Line(HTTPSConnection):
             self.sock.deadline = time.monotonic() + self.seconds
         # Held from here on: another thread may drop it meanwhile, and a request without one would be refused for good.
         self._token = (self.lines.token(self.server) or self._prove()) if self.lines.has_name else ""
-        self._again = (arguments, options) if isinstance(options.get("body"), bytes | None) else None
-        super().request(*arguments, **options)
+        return self.sock  # type: ignore[return-value]  # all lines are TLS
+
+    @property
+    def authorization(self) -> str:
+        """The header of the next request, '' if it bears none."""
+        return SCHEME + self._token if self._token and not self._proving else ""
+
+    def renew(self) -> bool:
+        """The server does not take the token (any more): get another one. False: there was none."""
+        if not self._token or self._proving:
+            return False
+        self.lines.forget(self.server, self._token)
+        # Not one that another thread got: it may be of the same server's other process, while that is replaced.
+        self._token = self._prove()
+        return True
 
     def putrequest(self, *arguments: Any, **options: Any) -> None:
         super().putrequest(*arguments, **options)
-        if self._token and not self._proving:
-            self.putheader("Authorization", SCHEME + self._token)
+        if self.authorization:
+            self.putheader("Authorization", self.authorization)
 
     def getresponse(self) -> Any:
         """The answer; a token that the server does not take (any more) is replaced once and the request sent again."""
         answer = super().getresponse()
-        if answer.status != UNPROVEN or self._proving or not self._token:
+        if answer.status != UNPROVEN or not self.authorization:
             return answer
-        self.lines.forget(self.server, self._token)
         again, self._again = self._again, None
         if again is None:
+            self.lines.forget(self.server, self._token)
             return answer
         self._drained(answer)
-        # Not one that another thread got: it may be of the same server's other process, while that is replaced.
-        self._token = self._prove()
+        self.renew()
         super().request(*again[0], **again[1])
         return super().getresponse()
 

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import urllib3
 from urllib3.exceptions import LocationValueError
 
 from boardwright.trust.credentials import Credentials
@@ -40,7 +39,7 @@ class NeighbourLines(Lines):
         self._files = certificate, key
         self._loaded = False
 
-    def pool(self, url: str, **options: Any) -> urllib3.HTTPSConnectionPool:
+    def line(self, url: str, seconds: float) -> Any:
         """As ``Lines``; the files are read when they are needed first, LocationValueError if they cannot be."""
         if not self._loaded:
             try:
@@ -48,7 +47,7 @@ class NeighbourLines(Lines):
             except OSError as error:
                 raise LocationValueError(f"{self._files[0]} and its key cannot be read") from error
             self._loaded = True
-        return super().pool(url, **options)
+        return super().line(url, seconds)
 
     def enroller(self, line: ssl.SSLSocket) -> bytes:
         """As ``Lines``: a board that joined shows its enroller's certificate, too."""

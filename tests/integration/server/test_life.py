@@ -179,7 +179,8 @@ def test_what_boards_tell_a_standby_is_seen_at_the_active_and_at_the_one_after_i
 def test_a_sender_that_stalls_does_not_hold_up_the_end(cluster: ServerCluster) -> None:
     server = cluster.add(1, 1)
     cluster.active()
-    with server.lines.pool(server.api) as pool, contextlib.closing(pool._new_conn()) as stalled:
+    manager = server.lines.manager()
+    with manager.connection_from_url(server.api) as pool, contextlib.closing(pool._new_conn()) as stalled:
         stalled.connect()
         stalled.putrequest("PUT", f"/v1/blobs/{'0' * 64}")
         stalled.putheader("Authorization", SCHEME + server.lines.token(server.id))

@@ -36,7 +36,7 @@ def test_other_bytes_than_the_digest_says_are_refused_and_leave_nothing(cluster:
 def test_a_blob_that_cannot_fit_is_refused_before_it_is_read(cluster: ServerCluster) -> None:
     server = cluster.add(1, 1)
     cluster.active()
-    with server.lines.pool(server.api) as pool:
+    with server.lines.manager().connection_from_url(server.api) as pool:
         headers = {"Content-Length": str(1 << 60)}
         answer = pool.urlopen("PUT", f"/v1/blobs/{'0' * 64}", body=b"few bytes", headers=headers, retries=False)
     assert answer.status == 413

@@ -26,7 +26,7 @@ def signed(cluster: ServerCluster, number: int, *keys: str) -> bytes:
 
 def own_key(server: ServerProcess) -> str:
     """The digest of the key with which this server proves itself."""
-    pool = server.lines.pool(server.api, retries=False)
+    pool = server.lines.manager(retries=False).connection_from_url(server.api)
     line = pool._get_conn()
     line.connect()
     found = server.lines.server(line.certificate)  # type: ignore[attr-defined]  # a line of ours
@@ -67,7 +67,7 @@ def test_a_revocation_needs_no_engine_and_is_everywhere_within_seconds(
     first, second = pair
     without_engine(cluster)
     stolen = cluster.identities.board("c1s9")
-    line = cluster.identities.lines(stolen).pool(second.api, retries=False)
+    line = cluster.identities.lines(stolen).manager(retries=False).connection_from_url(second.api)
     assert line.urlopen("POST", "/v1/reports", body=b"[]").status == 202
 
     data = signed(cluster, 1, stolen.identity.key)

@@ -127,7 +127,8 @@ def test_a_full_server_sends_the_board_to_the_next_and_is_not_worse_for_it(
     run: Callable[..., FetchResult], service: RunningService, server_process: Callable[[], Program], blob: BlobRef
 ) -> None:
     for board in ("a", "b"):
-        HttpSource("x", service.url, LAB.lines(LAB.board(board))).open_range(blob.sha256, 0, 1, 5.0).close()
+        with contextlib.closing(HttpSource("x", service.url, LAB.lines(LAB.board(board)))) as source:
+            source.open_range(blob.sha256, 0, 1, 5.0).close()
     recorder = Recorder()
     assert run(service.url, server_process().line(), observer=recorder).bytes == {"1": blob.size}
     assert "busy (503)" in recorder.left[0][1]

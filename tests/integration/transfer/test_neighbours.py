@@ -110,8 +110,20 @@ def lines(tmp_path: Path, revoked: frozenset[str] = frozenset()) -> NeighbourLin
     return NeighbourLines(ME, *written(ME, tmp_path / "me"), lambda: revoked)
 
 
+SOURCES: list[NeighbourSource] = []
+
+
+@pytest.fixture(autouse=True)
+def closed_sources() -> Iterator[None]:
+    yield
+    while SOURCES:
+        SOURCES.pop().close()
+
+
 def source(relay: Double, sharing: Sharing, tmp_path: Path, **options: frozenset[str]) -> NeighbourSource:
-    return NeighbourSource("c1s4", relay.url, lines(tmp_path, **options), sharing, lambda: "https://10.0.1.3:6690")
+    neighbours = lines(tmp_path, **options)
+    SOURCES.append(NeighbourSource("c1s4", relay.url, neighbours, sharing, lambda: "https://10.0.1.3:6690"))
+    return SOURCES[-1]
 
 
 def joined(sharing: Sharing, has: int = ALL) -> None:

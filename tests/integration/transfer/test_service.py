@@ -27,7 +27,7 @@ class Client:
     def ask(self, method: str = "GET", path: str | None = None, board: str = "c1s9", **headers: str) -> Answer:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         if board not in self.pools:
-            self.pools[board] = LAB.lines(LAB.board(board)).pool(self.url, retries=False)
+            self.pools[board] = LAB.lines(LAB.board(board)).manager(retries=False).connection_from_url(self.url)
         response = self.pools[board].urlopen(method, path or self.path, headers=named, timeout=10)
         return response.status, {name.lower(): value for name, value in response.headers.items()}, response.data
 
@@ -136,7 +136,7 @@ def test_who_does_not_prove_itself_gets_nothing(
     service: RunningService, blob: BlobRef, method: str, token: str | None
 ) -> None:
     headers = {} if token is None else {"Authorization": token}
-    with Lines(LAB.authority).pool(service.url) as stranger:
+    with Lines(LAB.authority).manager().connection_from_url(service.url) as stranger:
         answer = stranger.urlopen(method, f"/v1/blobs/{blob.sha256}", headers=headers, retries=False)
     assert answer.status == 401
     assert service.service.bytes_served == 0
@@ -147,7 +147,7 @@ def test_a_token_of_another_server_is_good_for_nothing(service: RunningService, 
     other, board = LAB.callers(LAB.server("c2s1", "2")), LAB.board("c1s9")
     nonce = other.nonce().nonce
     token = other.open(Proof(board.chain, nonce, proof("c2s1", nonce, board.key)), "").token
-    with Lines(LAB.authority).pool(service.url) as line:
+    with Lines(LAB.authority).manager().connection_from_url(service.url) as line:
         headers = {"Authorization": f"Bearer {token}"}
         assert line.urlopen("GET", f"/v1/blobs/{blob.sha256}", headers=headers, retries=False).status == 401
 
@@ -166,7 +166,7 @@ def test_nobody_is_spoken_to_in_an_older_tls(service: RunningService) -> None:
 
 
 def test_a_proof_is_bounded_before_it_is_read(service: RunningService) -> None:
-    with Lines(LAB.authority).pool(service.url) as line:
+    with Lines(LAB.authority).manager().connection_from_url(service.url) as line:
         assert line.urlopen("POST", "/v1/session", body=bytes(100_000), retries=False).status == 413
         assert line.urlopen("POST", "/v1/session", body=b"{", retries=False).status == 400
         assert line.urlopen("PUT", "/v1/session", retries=False).status == 405

@@ -164,7 +164,8 @@ class TestWhoIsAtTheOtherEnd:
     def test_nor_does_one_that_is_revoked_while_the_line_is_up(self) -> None:
         revoked: set[str] = set()
         with serving(Host(LAB.server("c1s1"))) as host:
-            pool = lines_of(LAB.board("c1s9"), lambda: frozenset(revoked)).pool(host.url, retries=False)
+            lines = lines_of(LAB.board("c1s9"), lambda: frozenset(revoked))
+            pool = lines.manager(retries=False).connection_from_url(host.url)
             assert pool.urlopen("GET", "/v1/thing").status == 200
             revoked.add(host.identity.identity.key)
             heard = len(host.asked)
@@ -181,7 +182,7 @@ class TestWhoIsAtTheOtherEnd:
         with pytest.raises(HTTPError):
             LAB.lines().manager(retries=False).request("GET", "http://127.0.0.1:1/")
         with pytest.raises(HTTPError):
-            LAB.lines().pool("http://127.0.0.1:1/")
+            LAB.lines().line("http://127.0.0.1:1/", 1.0)
 
     def test_who_joins_may_talk_to_anybody_before_it_has_an_authority(self) -> None:
         other = Identities("elsewhere")
@@ -204,7 +205,7 @@ class TestWhoAsks:
 
     def test_is_proven_anew_after_a_restart_and_the_call_is_not_lost(self) -> None:
         with serving(Host(LAB.server("c1s1"))) as host:
-            pool = LAB.lines().pool(host.url, retries=False)
+            pool = LAB.lines().manager(retries=False).connection_from_url(host.url)
             assert pool.urlopen("GET", "/v1/thing").status == 200
             host.restart()
             assert pool.urlopen("POST", "/v1/thing", body=b"body").status == 200
@@ -220,7 +221,7 @@ class TestWhoAsks:
                 return found
 
         with serving(Host(LAB.server("c1s1"))) as host:
-            pool = Dropped(LAB.authority, LAB.board("c1s9")).pool(host.url, retries=False)
+            pool = Dropped(LAB.authority, LAB.board("c1s9")).manager(retries=False).connection_from_url(host.url)
             assert [pool.urlopen("GET", "/v1/thing").status for _ in range(3)] == [200, 200, 200]
 
     def test_may_meet_two_processes_of_one_server_at_the_same_time(self) -> None:
