@@ -26,7 +26,7 @@ def test_a_revocation_reaches_everybody_within_seconds_without_the_engine(cluste
     lose_the_engine(cluster)
     stolen = credentials(cluster, "c1s3")
     api = f"https://{cluster.address(1, 1)}:6688"
-    line = lines_of(stolen).pool(api, retries=False)
+    line = lines_of(stolen).manager(retries=False).connection_from_url(api)
     assert line.urlopen("POST", "/v1/reports", body=b"[]").status == 202
 
     for number, gone in enumerate(("c1s3", "c2s1"), 1):
