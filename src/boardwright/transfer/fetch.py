@@ -44,7 +44,7 @@ class FetchLimits(msgspec.Struct, frozen=True, kw_only=True):
     in bytes that the store may keep in all (0: no quota).
 
     `workers`: where boards relay, neighbours are not equally free: with four lines a board's own link is full more of
-    the time than with three (``make lab``, 128 MiB: 12.9 instead of 13.6 s), five gain nothing.
+    the time than with three (``make lab``, 128 MiB: 13.0 instead of 13.8 s), five gain nothing.
     `stall_timeout`: a live server answers within milliseconds; 2 s lets a busy disk breathe. `durable`: sync at the
     end; without, the caller syncs (a tree that is built of the blobs is synced as a whole). `answer_timeout`: the head
     of an answer is some 500 bytes. `piece_timeout`: four workers on a line of 1.7 Mbit/s are within it.

@@ -25,7 +25,7 @@ from boardwright.transfer.source_line import AnswerError, Head, SourceLine, Trus
 from boardwright.transfer.sources import SourceError
 
 CONNECT_TIMEOUT = 1.0  # seconds; a live board on the control network accepts in milliseconds
-CONNECTIONS = 4  # kept per source; a fetch has three workers
+CONNECTIONS = 4  # kept per source; a fetch has four workers
 MAX_SENTENCE = 4096  # bytes of an answer without a range that are read so that its line can be used again
 # 18 digits: no blob is longer, and Python refuses to read numbers of thousands of digits with a ValueError.
 _NUMBER = r"[0-9]{1,18}"
