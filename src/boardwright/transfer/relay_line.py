@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from boardwright.transfer.fields import FieldError, read_fields
+
 HANDSHAKE = 3.0  # seconds a step; two cores that greet sixteen boards at once take less than one
 IDLE = 30.0  # seconds that a line may be silent; a download that waits for pieces asks more often
 MAX_HEAD = 8 * 1024  # bytes of a request's head; 1,000 bytes of bitmap in hex are two thousand
@@ -120,15 +122,10 @@ def read_head(head: bytes) -> Request:
     match = _REQUEST.fullmatch(first)
     if match is None:
         raise BadRequestError("this is no request of HTTP/1.1")
-    headers: dict[str, str] = {}
-    for line in lines:
-        name, colon, value = line.partition(b":")
-        if not colon or not name or name != name.strip():
-            raise BadRequestError("a header is none")
-        key = name.decode("latin-1").lower()
-        if key in headers:
-            raise BadRequestError("a header comes twice")
-        headers[key] = value.strip().decode("latin-1")
+    try:
+        headers = read_fields(lines)
+    except FieldError as error:
+        raise BadRequestError(str(error)) from error
     if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
         raise BadRequestError("a request has no body here")
     keep = match[3] == b"1" and headers.get("connection", "").lower() != "close"

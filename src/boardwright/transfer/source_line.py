@@ -19,6 +19,8 @@ import ssl
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
 
+from boardwright.transfer.fields import FieldError, read_fields
+
 MAX_HEAD = 16 * 1024  # bytes: one record of TLS (RFC 8446 section 5.1); of a relay's answer some two thousand are head
 BATCH = 128 * 1024  # bytes; eight records of TLS: each waking up costs as much as opening a record
 SOON = 0.25  # seconds; a line that brings a batch later brings a piece in two seconds, and is not short of CPU
@@ -195,15 +197,10 @@ def read_head(data: bytes) -> tuple[Head, bool]:
     match = _STATUS.fullmatch(first)
     if match is None:
         raise AnswerError("no answer of HTTP/1.1")
-    headers: dict[str, str] = {}
-    for line in lines:
-        name, colon, value = line.partition(b":")
-        if not colon or not name or name != name.strip():
-            raise AnswerError("a header that is none")
-        key = name.decode("latin-1").lower()
-        if key in headers and key in ("content-length", "content-range"):
-            raise AnswerError(f"two headers {key}")
-        headers[key] = value.strip().decode("latin-1")
+    try:
+        headers = read_fields(lines)
+    except FieldError as error:
+        raise AnswerError(str(error)) from error
     if "transfer-encoding" in headers:
         raise AnswerError("an answer in chunks")
     keep = match[1] == b"1" and headers.get("connection", "").lower() != "close"
