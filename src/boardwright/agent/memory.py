@@ -23,3 +23,12 @@ def give_back() -> None:
     gc.collect()
     if hasattr(_libc, "malloc_trim"):
         _libc.malloc_trim(0)
+
+
+def settle() -> None:
+    """Tell the collector of cycles that what is there now stays; to be called when the agent is ready.
+
+    Otherwise each of its full rounds looks at everything that the imports have left, 50 MiB, while the board downloads.
+    """
+    gc.collect()
+    gc.freeze()

@@ -16,7 +16,7 @@ from pathlib import Path
 from boardwright import __version__, log
 from boardwright.agent.agent import Agent
 from boardwright.agent.lock import StateLock
-from boardwright.agent.memory import one_arena
+from boardwright.agent.memory import one_arena, settle
 from boardwright.boot.release import boot_again, boot_of
 from boardwright.config import AgentSettings, load_agent
 from boardwright.errors import BoardwrightError, UsageError, explain
@@ -87,8 +87,13 @@ async def _run(agent: Agent, supervisor: Supervisor, *, once: bool) -> bool:
         loop.add_signal_handler(number, stop.set)
     keeping = asyncio.create_task(supervisor.keep(lambda: ""))  # its loop is all that it lives by
     moved = False
+
+    def ready(status: str) -> None:
+        supervisor.ready(status)
+        settle()
+
     try:
-        moved = await agent.run(stop, once=once, on_ready=supervisor.ready)
+        moved = await agent.run(stop, once=once, on_ready=ready)
     finally:
         keeping.cancel()
         if moved:
